@@ -1,0 +1,40 @@
+# Two commands for a newcomer: `make quickstart`, then `make test`. Every target sets itself up.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: quickstart test test-all lint type schema bench bench-detector
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+quickstart: $(VENV)/.installed  ## one small sweep and its report, about two minutes
+	$(RUN) -m study.sweep sweeps/quickstart.yaml
+	$(RUN) -m analysis.report results/quickstart
+
+test: $(VENV)/.installed  ## the fast tests, under 3 minutes on 2 cores
+	$(RUN) -m pytest -m "not slow"
+
+test-all: $(VENV)/.installed  ## every test
+	$(RUN) -m pytest
+
+lint: $(VENV)/.installed  ## style, import rules, stale schema
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(VENV)/bin/lint-imports
+	$(RUN) -m study.schema --check
+
+type: $(VENV)/.installed  ## static types
+	$(RUN) -m mypy
+
+schema: $(VENV)/.installed  ## write sweeps/sweep.schema.json again
+	$(RUN) -m study.schema
+
+bench: bench-detector  ## timings, as ratios measured side by side
+
+bench-detector: $(VENV)/.installed  ## calibration and cost of the mode detector
+	$(RUN) -m benchmarks.detector
