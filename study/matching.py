@@ -1,0 +1,385 @@
+"""Points and fitted components matched to the true components they belong to.
+
+Symbols: K true components with weights w_j; D_j(x) the Mahalanobis distance of a point to
+component j. A point is of *high quality* if min_j D_j^2 is at most the 99 % quantile of a
+chi-square law with as many degrees of freedom as dimensions, so 99 % of true points are (a little
+more where components overlap) in any dimension. A point is *assigned* to the component with the
+largest posterior probability. A component is *eligible* if n w_j >= 50 of n points are expected
+from it; smaller ones are too rare for their absence to mean anything.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+from scipy.linalg import solve_triangular
+from scipy.optimize import linear_sum_assignment
+from scipy.special import logsumexp, rel_entr
+from scipy.stats import chi2
+
+from study.fidelity import check_points
+from study.mixture import TrueMixture
+
+HIGH_QUALITY_LEVEL = 0.99
+MIN_EXPECTED_POINTS = 50
+RECALL_THRESHOLD = 0.2
+RECALL_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 17))
+MIN_FITTED_WEIGHT = 0.005
+BRIDGE_HIGH_QUALITY = 0.5
+# exp(-distance) is Bhattacharyya's coefficient; 0.1 is the usual "still overlapping" cut-off.
+MAX_BHATTACHARYYA = -math.log(0.1)
+
+
+class GaussianComponents(Protocol):
+    """What a fitted mixture must offer: weights (k,), means (k, D) and covariances (k, D, D)."""
+
+    weights: np.ndarray
+    means: np.ndarray
+    covariances: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointMatch:
+    """A point set matched to the true mixture.
+
+    Parameters
+    ----------
+    n_points : int
+    weights : ndarray of shape (n_components,)
+        The truth's.
+    mass : ndarray of shape (n_components,)
+        Share of the points assigned to each component; sums to 1.
+    hq_mass : ndarray of shape (n_components,)
+        Share of the points assigned to each component and of high quality; sums to `hq`.
+    """
+
+    n_points: int
+    weights: Float64[np.ndarray, " components"]
+    mass: Float64[np.ndarray, " components"]
+    hq_mass: Float64[np.ndarray, " components"]
+
+    @property
+    def hq(self) -> float:
+        """Share of the points that are of high quality; 0.99 or a little more for true points."""
+        return float(self.hq_mass.sum())
+
+    @property
+    def eligible(self) -> Bool[np.ndarray, " components"]:
+        """Which components are expected to have at least 50 points."""
+        return self.n_points * self.weights >= MIN_EXPECTED_POINTS
+
+    @property
+    def total_variation(self) -> float:
+        """Half the summed absolute difference between mass and weights, in [0, 1]."""
+        return 0.5 * float(np.abs(self.mass - self.weights).sum())
+
+    @property
+    def reverse_kl(self) -> float:
+        """KL(mass || weights) in nats; a component without points adds 0."""
+        return float(rel_entr(self.mass, self.weights).sum())
+
+    @property
+    def forward_kl(self) -> float:
+        """KL(weights || mass) in nats, each component given half a point more than it has.
+
+        Without the half point (Jeffreys' prior) one missed component would make it infinite.
+        """
+        counts = self.n_points * self.mass + 0.5
+        return float(rel_entr(self.weights, counts / counts.sum()).sum())
+
+    def recalled(self, threshold: float = RECALL_THRESHOLD) -> Bool[np.ndarray, " components"]:
+        """Say which components have high-quality mass of at least threshold times their weight.
+
+        Parameters
+        ----------
+        threshold : float
+            Above 0.
+
+        Returns
+        -------
+        ndarray of shape (n_components,)
+            Ineligible components included.
+
+        Raises
+        ------
+        ValueError
+            If the threshold is not positive: every component would pass.
+        """
+        if not threshold > 0:
+            raise ValueError(f"threshold must be above 0; got {threshold}")
+        return self.hq_mass >= threshold * self.weights
+
+    def mode_recall(self, threshold: float = RECALL_THRESHOLD) -> float:
+        """Return the share of eligible components that are recalled.
+
+        Parameters
+        ----------
+        threshold : float
+
+        Returns
+        -------
+        float
+            NaN if no component is eligible: the point set is too small to say.
+        """
+        return _mean_where(self.recalled(threshold), self.eligible)
+
+    def weighted_recall(self, threshold: float = RECALL_THRESHOLD) -> float:
+        """Return the share of the eligible components' weight that is recalled.
+
+        Parameters
+        ----------
+        threshold : float
+
+        Returns
+        -------
+        float
+            NaN if no component is eligible.
+        """
+        eligible_weight = self.weights[self.eligible].sum()
+        if eligible_weight == 0:
+            return math.nan
+        kept = self.eligible & self.recalled(threshold)
+        return float(self.weights[kept].sum() / eligible_weight)
+
+
+def match_points(
+    points: Float64[np.ndarray, "samples features"], truth: TrueMixture
+) -> PointMatch:
+    """Assign points to the true components and judge their quality.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_samples, n_features)
+    truth : TrueMixture
+
+    Returns
+    -------
+    PointMatch
+
+    Raises
+    ------
+    ValueError
+        If there is no point, one is not finite, or the dimension is not the truth's.
+    """
+    assigned, is_hq = _judge_points(points, truth)
+    n_points, n_components = len(assigned), truth.n_components
+    return PointMatch(
+        n_points=n_points,
+        weights=truth.weights,
+        mass=np.bincount(assigned, minlength=n_components) / n_points,
+        hq_mass=np.bincount(assigned[is_hq], minlength=n_components) / n_points,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentMatch:
+    """A fitted mixture's components matched to the true ones.
+
+    Every fitted component is one of three: a fragment of a true component, a bridge or light,
+    so k = fragments.sum() + bridges + light.
+
+    Parameters
+    ----------
+    fragments : ndarray of shape (n_components,)
+        Fitted components that belong to each true one.
+    bridges : int
+        Fitted components with most of their points off every true component.
+    light : int
+        Fitted components of weight below 0.5 %, which are not classified.
+    dominant : ndarray of shape (k,)
+        The true component from which each fitted one takes most of its points.
+    hq : ndarray of shape (k,)
+        High-quality share of each fitted component's points; NaN if it has none.
+    """
+
+    fragments: Int64[np.ndarray, " components"]
+    bridges: int
+    light: int
+    dominant: Int64[np.ndarray, " fitted"]
+    hq: Float64[np.ndarray, " fitted"]
+
+    def fragmentation(self, recalled: Bool[np.ndarray, " components"]) -> float:
+        """Return the mean number of fragments over recalled components.
+
+        Parameters
+        ----------
+        recalled : ndarray of shape (n_components,)
+            Usually eligible and recalled.
+
+        Returns
+        -------
+        float
+            1 if each is fitted by one component; NaN if none is recalled.
+        """
+        return _mean_where(self.fragments, recalled)
+
+
+def match_components(
+    fitted: GaussianComponents,
+    points: Float64[np.ndarray, "samples features"],
+    truth: TrueMixture,
+) -> ComponentMatch:
+    """Say which fitted components are fragments of which true component, and which are bridges.
+
+    A fitted component is judged by the points that it accounts for: each point counts with the
+    probability that the fitted mixture gives the component there. Its dominant true component is
+    the one to which the largest part of these points is assigned, its `hq` their high-quality
+    share. Its own mean would mislead: a component curved around a true one has its mean inside.
+
+    Parameters
+    ----------
+    fitted : GaussianComponents
+        With k components.
+    points : ndarray of shape (n_samples, n_features)
+        The points that it was fitted to.
+    truth : TrueMixture
+
+    Returns
+    -------
+    ComponentMatch
+
+    Raises
+    ------
+    ValueError
+        If the points are no finite points of the truth's dimension.
+    """
+    assigned, is_hq = _judge_points(points, truth)
+    responsibilities = _responsibilities(fitted, points)
+    received = responsibilities.sum(axis=0)
+    table = np.eye(truth.n_components)[assigned].T @ responsibilities
+    with np.errstate(invalid="ignore"):
+        hq = responsibilities[is_hq].sum(axis=0) / received
+    dominant = table.argmax(axis=0)
+    heavy = fitted.weights >= MIN_FITTED_WEIGHT
+    # A component without a point has an undefined share and counts as a bridge.
+    bridge = heavy & ~(hq >= BRIDGE_HIGH_QUALITY)
+    return ComponentMatch(
+        fragments=np.bincount(dominant[heavy & ~bridge], minlength=truth.n_components),
+        bridges=int(bridge.sum()),
+        light=int((~heavy).sum()),
+        dominant=dominant,
+        hq=hq,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneToOneMatch:
+    """Fitted and true components paired at most once each.
+
+    Parameters
+    ----------
+    fitted, true : ndarray of shape (n_pairs,)
+        Indices of the paired components.
+    distances : ndarray of shape (n_pairs,)
+        Bhattacharyya distance of each pair, at most the gate.
+    surplus : int
+        Fitted components without a partner.
+    missed : int
+        True components without a partner.
+    """
+
+    fitted: Int64[np.ndarray, " pairs"]
+    true: Int64[np.ndarray, " pairs"]
+    distances: Float64[np.ndarray, " pairs"]
+    surplus: int
+    missed: int
+
+
+def match_one_to_one(
+    fitted: GaussianComponents, truth: TrueMixture, *, max_distance: float = MAX_BHATTACHARYYA
+) -> OneToOneMatch:
+    """Pair fitted with true components: as many close pairs as possible, then the closest.
+
+    The optimal assignment alone would pair min(k, K) components however far apart, so pairs
+    beyond the gate cost more than any set of pairs within it and are dropped afterwards.
+
+    Parameters
+    ----------
+    fitted : GaussianComponents
+        With k components.
+    truth : TrueMixture
+    max_distance : float
+        The gate, positive.
+
+    Returns
+    -------
+    OneToOneMatch
+
+    Raises
+    ------
+    ValueError
+        If max_distance is not positive.
+    """
+    if not max_distance > 0:
+        raise ValueError(f"max_distance must be positive; got {max_distance}")
+    distances = _bhattacharyya(fitted, truth)
+    beyond = max_distance * (1 + min(distances.shape))
+    rows, columns = linear_sum_assignment(np.where(distances <= max_distance, distances, beyond))
+    close = distances[rows, columns] <= max_distance
+    rows, columns = rows[close], columns[close]
+    return OneToOneMatch(
+        fitted=rows,
+        true=columns,
+        distances=distances[rows, columns],
+        surplus=len(distances) - len(rows),
+        missed=truth.n_components - len(rows),
+    )
+
+
+def _judge_points(
+    points: np.ndarray, truth: TrueMixture
+) -> tuple[Int64[np.ndarray, " samples"], Bool[np.ndarray, " samples"]]:
+    """Return each point's component of largest posterior and whether it is of high quality."""
+    points = check_points(points, "points")
+    if points.shape[1] != truth.dim:
+        raise ValueError(
+            f"points must have the truth's dimension, {truth.dim}; got {points.shape[1]}"
+        )
+    distances_sq = truth.mahalanobis_sq(points)
+    with np.errstate(divide="ignore"):
+        log_weights = np.log(truth.weights)
+    log_scales = 0.5 * np.log(truth.variances).sum(axis=1)
+    assigned = np.argmax(log_weights - log_scales - 0.5 * distances_sq, axis=1)
+    is_hq = distances_sq.min(axis=1) <= chi2.ppf(HIGH_QUALITY_LEVEL, truth.dim)
+    return assigned, is_hq
+
+
+def _responsibilities(
+    fitted: GaussianComponents, points: np.ndarray
+) -> Float64[np.ndarray, "samples fitted"]:
+    """Return the fitted mixture's posterior probabilities."""
+    log_joint = np.empty((len(points), len(fitted.weights)))
+    with np.errstate(divide="ignore"):
+        log_weights = np.log(fitted.weights)
+    for column, (mean, covariance) in enumerate(
+        zip(fitted.means, fitted.covariances, strict=True)
+    ):
+        factor = np.linalg.cholesky(covariance)
+        white = solve_triangular(factor, (points - mean).T, lower=True)
+        log_joint[:, column] = (
+            log_weights[column] - np.log(np.diag(factor)).sum() - 0.5 * np.sum(white**2, axis=0)
+        )
+    return np.exp(log_joint - logsumexp(log_joint, axis=1, keepdims=True))
+
+
+def _bhattacharyya(
+    fitted: GaussianComponents, truth: TrueMixture
+) -> Float64[np.ndarray, "fitted components"]:
+    """Return the Bhattacharyya distance of every fitted component to every true one."""
+    true_covariances = truth.variances[:, :, None] * np.eye(truth.dim)
+    mean_covariances = 0.5 * (fitted.covariances[:, None] + true_covariances)
+    offsets = fitted.means[:, None] - truth.means
+    solved = np.linalg.solve(mean_covariances, offsets[..., None])[..., 0]
+    log_det = np.linalg.slogdet(mean_covariances)[1]
+    log_det_fitted = np.linalg.slogdet(fitted.covariances)[1]
+    log_det_true = np.log(truth.variances).sum(axis=1)
+    spread = log_det - 0.5 * (log_det_fitted[:, None] + log_det_true)
+    return 0.125 * np.sum(offsets * solved, axis=-1) + 0.5 * spread
+
+
+def _mean_where(values: np.ndarray, mask: np.ndarray) -> float:
+    return float(values[mask].mean()) if mask.any() else math.nan
