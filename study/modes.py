@@ -1,0 +1,310 @@
+"""Counting modes: the original's protocol and the calibrated one, whole BIC curve in hand.
+
+Symbols: n points in D dimensions, k components; k* minimises BIC(k) = -2 l(k) + p(k) log n over
+the curve, where l is the total log likelihood (nats) and p(k) = k (1 + D + D (D + 1) / 2) - 1.
+ICL(k) = BIC(k) + 2 x the entropy (nats, in total) of the posterior component labels.
+
+References
+----------
+Biernacki, Celeux, Govaert, "Assessing a mixture model for clustering with the integrated
+completed likelihood", IEEE TPAMI 2000, https://doi.org/10.1109/34.865189
+Li, Ray, Lindsay, "A nonparametric statistical approach to clustering via mode identification",
+JMLR 2007, https://www.jmlr.org/papers/v8/li07a.html
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.mixture import GaussianMixture
+
+from study.config import Protocol
+from study.em import EMRun, Mixtures, PreparedPoints, n_parameters, run_em
+from study.mixture import TrueMixture
+from study.path import PathSearch
+
+FloatArray = NDArray[np.float64]
+
+ORIGINAL_KS = range(5, 15)
+ORIGINAL_SEED = 42
+
+
+@dataclass(frozen=True, slots=True)
+class FittedMixture:
+    """A fitted Gaussian mixture in data units.
+
+    Parameters
+    ----------
+    weights : ndarray, shape (k,)
+    means : ndarray, shape (k, D)
+    covariances : ndarray, shape (k, D, D)
+    """
+
+    weights: FloatArray
+    means: FloatArray
+    covariances: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class ModeCount:
+    """What counting the modes of one point set found, and what it cost.
+
+    Parameters
+    ----------
+    k : int
+        k*, the number of components with the lowest BIC.
+    ks : ndarray of int, shape (n_k,)
+        The curve's abscissa, ascending.
+    log_likelihood, bic, icl : ndarray, shape (n_k,)
+        Total log likelihood (nats), BIC and ICL of the best fit found for each k.
+    converged : ndarray of bool, shape (n_k,)
+    at_ceiling : bool
+        k* is the largest k that the protocol allows: the count is right-censored.
+    at_floor : bool
+        k* is the smallest k tried and that is above 1: the count is left-censored.
+    n_repairs : int
+        Fits on the curve that had to be replaced because the likelihood fell from k - 1 to k.
+    fitted : FittedMixture
+        The mixture at k*.
+    n_iterations : int
+        EM iterations on the whole point set.
+    wall_time_s : float
+    """
+
+    k: int
+    ks: NDArray[np.int64]
+    log_likelihood: FloatArray
+    bic: FloatArray
+    icl: FloatArray
+    converged: NDArray[np.bool_]
+    at_ceiling: bool
+    at_floor: bool
+    n_repairs: int
+    fitted: FittedMixture
+    n_iterations: int
+    wall_time_s: float
+
+
+def detect_modes(
+    points: FloatArray,
+    *,
+    protocol: Protocol,
+    k_min: int = 1,
+    k_max: int = 40,
+    restarts: int = 1,
+    seed: int = 0,
+) -> ModeCount:
+    """Count the modes of a point set by BIC over Gaussian mixtures.
+
+    Parameters
+    ----------
+    points : ndarray, shape (n, D)
+    protocol : "original" or "calibrated"
+        "original": scikit-learn's GaussianMixture, full covariance, k = 5..14, random_state 42,
+        defaults; the remaining arguments are ignored. "calibrated": the split-and-merge path.
+    k_min, k_max : int
+        Range of the calibrated protocol. The range tried ends early once BIC has risen for five
+        consecutive k; reaching k_max as the minimum sets `at_ceiling`.
+    restarts : int
+        Independent over-fitted starts of the calibrated protocol.
+    seed : int
+        Seeds the calibrated protocol.
+
+    Returns
+    -------
+    ModeCount
+
+    Raises
+    ------
+    ValueError
+        When points are not a finite (n, D) array, are too few for k_min components, or the range
+        or number of restarts is not possible.
+    """
+    started = time.perf_counter()
+    cloud = _checked(points)
+    if protocol not in get_args(Protocol):
+        raise ValueError(f"protocol: must be one of {get_args(Protocol)}, got {protocol!r}")
+    if protocol == "original":
+        return _count_original(cloud, started)
+    if not 1 <= k_min <= k_max:
+        raise ValueError(f"k_min: need 1 <= k_min <= k_max, got k_min={k_min}, k_max={k_max}")
+    if restarts < 1:
+        raise ValueError(f"restarts: must be at least 1, got {restarts}")
+    # A canonical order makes the answer independent of the order of the points.
+    search = PathSearch(torch.from_numpy(cloud[np.lexsort(cloud.T)]), seed=seed)
+    search.search(k_min, k_max)
+    return _summarize(search, k_min, k_max, started)
+
+
+def _checked(points: FloatArray) -> FloatArray:
+    cloud = np.ascontiguousarray(points, dtype=np.float64)
+    if cloud.ndim != 2 or not cloud.size:
+        raise ValueError(f"points: need shape (n, D), got {cloud.shape}; reshape the array")
+    if not np.isfinite(cloud).all():
+        bad = int((~np.isfinite(cloud).all(axis=1)).sum())
+        raise ValueError(f"points: {bad} rows hold NaN or infinity; drop them before counting")
+    return cloud
+
+
+def _count_original(cloud: FloatArray, started: float) -> ModeCount:
+    if len(cloud) < max(ORIGINAL_KS):
+        raise ValueError(
+            f"points: the original protocol fits up to {max(ORIGINAL_KS)} components and needs "
+            f"at least as many points, got {len(cloud)}; draw more points"
+        )
+    models = [GaussianMixture(k, random_state=ORIGINAL_SEED).fit(cloud) for k in ORIGINAL_KS]
+    bic = np.array([model.bic(cloud) for model in models])
+    log_likelihood = np.array([model.score_samples(cloud).sum() for model in models])
+    posteriors = [model.predict_proba(cloud) for model in models]
+    entropy = [-np.sum(p * np.log(np.maximum(p, 1e-300))) for p in posteriors]
+    at = int(bic.argmin())
+    chosen = models[at]
+    return ModeCount(
+        k=ORIGINAL_KS[at],
+        ks=np.array(ORIGINAL_KS),
+        log_likelihood=log_likelihood,
+        bic=bic,
+        icl=bic + 2.0 * np.array(entropy),
+        converged=np.array([model.converged_ for model in models]),
+        at_ceiling=at == len(bic) - 1,
+        at_floor=at == 0,
+        n_repairs=0,
+        fitted=FittedMixture(chosen.weights_, chosen.means_, chosen.covariances_),
+        n_iterations=sum(model.n_iter_ for model in models),
+        wall_time_s=time.perf_counter() - started,
+    )
+
+
+def _summarize(search: PathSearch, k_min: int, k_max: int, started: float) -> ModeCount:
+    ks = np.array(sorted(search.fits))
+    log_likelihood, entropy = [], []
+    for k in ks.tolist():
+        run = EMRun(search.data, search.fits[k].mixtures)
+        posterior = run.responsibilities()[0]
+        log_likelihood.append(float(run.log_likelihood))
+        entropy.append(-float(torch.special.xlogy(posterior, posterior).sum()))
+    price = np.log(search.n_samples) * np.array([n_parameters(k, search.data.dim) for k in ks])
+    bic = price - 2.0 * np.array(log_likelihood)
+    k = int(ks[bic.argmin()])
+    weights, means, covariances = (part[0] for part in search.fits[k].mixtures)
+    centre = search.data.centre[0]
+    return ModeCount(
+        k=k,
+        ks=ks,
+        log_likelihood=np.array(log_likelihood),
+        bic=bic,
+        icl=bic + 2.0 * np.array(entropy),
+        converged=np.array([search.fits[k].converged for k in ks.tolist()]),
+        at_ceiling=k == k_max,
+        at_floor=k == k_min > 1,
+        n_repairs=0,
+        fitted=FittedMixture(weights.numpy(), (means + centre).numpy(), covariances.numpy()),
+        n_iterations=search.n_iterations,
+        wall_time_s=time.perf_counter() - started,
+    )
+
+
+def fit_from_truth(points: FloatArray, truth: TrueMixture) -> tuple[FittedMixture, float]:
+    """Run EM from the true parameters to convergence.
+
+    Parameters
+    ----------
+    points : ndarray, shape (n, D)
+    truth : TrueMixture
+        K components with diagonal covariances.
+
+    Returns
+    -------
+    FittedMixture
+        K full-covariance components.
+    float
+        Total log likelihood (nats).
+    """
+    data = PreparedPoints(torch.from_numpy(_checked(points)))
+    start = Mixtures(
+        torch.from_numpy(truth.weights)[None],
+        torch.from_numpy(truth.means)[None] - data.centre,
+        torch.diag_embed(torch.from_numpy(truth.variances))[None],
+    )
+    result = run_em(EMRun(data, start), tol=1e-9, max_iter=2000)
+    log_likelihood = float(EMRun(data, result.mixtures).evaluate())
+    weights, means, covariances = (part[0] for part in result.mixtures)
+    fitted = FittedMixture(
+        weights.numpy(), (means + data.centre[0]).numpy(), covariances.numpy()
+    )
+    return fitted, log_likelihood
+
+
+def control_gap(points: FloatArray, truth: TrueMixture, count: ModeCount) -> float:
+    """Return how much worse than EM from the truth the search ended, in BIC units.
+
+    Parameters
+    ----------
+    points : ndarray, shape (n, D)
+        Drawn from the truth; the same points that were counted.
+    truth : TrueMixture
+    count : ModeCount
+        The search's answer on `points`.
+
+    Returns
+    -------
+    float
+        BIC of the search at k* minus BIC of EM started at the truth; above 10 the search has
+        failed, below 0 it found a better fit (possibly with another k).
+    """
+    _, log_likelihood = fit_from_truth(points, truth)
+    n_samples, dim = points.shape
+    price = n_parameters(len(truth.weights), dim) * np.log(n_samples)
+    return float(count.bic.min() - (price - 2.0 * log_likelihood))
+
+
+def modal_em(
+    fitted: FittedMixture, *, tol: float = 1e-9, max_iter: int = 5000
+) -> FloatArray:
+    """Return the local maxima of a Gaussian mixture's density, found uphill from each mean.
+
+    Parameters
+    ----------
+    fitted : FittedMixture
+    tol : float
+        A climb ends when it moves less, in standard deviations of the local components.
+    max_iter : int
+
+    Returns
+    -------
+    ndarray, shape (n_modes, D)
+        In order of density, highest first.
+    """
+    precisions = np.linalg.inv(fitted.covariances)
+    linear = np.einsum("kab,kb->ka", precisions, fitted.means)
+    constant = np.log(fitted.weights) + 0.5 * np.linalg.slogdet(precisions)[1]
+    places = fitted.means.copy()
+    for _ in range(max_iter):
+        gap = places[:, None] - fitted.means
+        log_joint = constant - 0.5 * np.einsum("mka,kab,mkb->mk", gap, precisions, gap)
+        posterior = np.exp(log_joint - log_joint.max(axis=1, keepdims=True))
+        posterior /= posterior.sum(axis=1, keepdims=True)
+        local = np.einsum("mk,kab->mab", posterior, precisions)
+        moved = np.linalg.solve(local, (posterior @ linear)[..., None])[..., 0]
+        step = moved - places
+        length = np.einsum("ma,mab,mb->m", step, local, step)
+        places = moved
+        if length.max() < tol**2:
+            break
+    density = np.logaddexp.reduce(log_joint, axis=1)
+    return _distinct(places[np.argsort(-density)], local[np.argsort(-density)])
+
+
+def _distinct(places: FloatArray, metrics: FloatArray, *, radius: float = 1e-2) -> FloatArray:
+    """Keep the first of places that lie within `radius` local standard deviations."""
+    kept: list[int] = []
+    for i, (place, metric) in enumerate(zip(places, metrics, strict=True)):
+        gaps = places[kept] - place
+        if not (np.einsum("ma,ab,mb->m", gaps, metric, gaps) < radius**2).any():
+            kept.append(i)
+    return places[kept]
