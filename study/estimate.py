@@ -1,0 +1,99 @@
+"""What a sweep will cost, before it runs: hours and disk, and what the figures rest on.
+
+Training cost is counted in floating-point operations of the matrix products, which dominate;
+counting and endpoints go with points and candidate counts. Rows of earlier runs of the same sweep
+replace the reference figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from study.config import ModelConfig
+from study.grid import Trial
+
+# Measured with sweeps/latent_dims.yaml: one core of a 2-core x86 server, one thread a worker.
+REFERENCE_GFLOP_PER_S = 35.0
+REFERENCE_SCORING_S = 8.0
+REFERENCE_SCORING_POINTS = 10_000
+OVERHEAD_S = 12.0
+MIN_ROWS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Cost of the trials that are left.
+
+    Parameters
+    ----------
+    wall_time_s : float
+        With `n_workers` workers.
+    disk_mb : float
+        Weights and tables.
+    basis : str
+        What it rests on, as a phrase.
+    """
+
+    wall_time_s: float
+    disk_mb: float
+    basis: str
+
+
+def n_weights(model: ModelConfig, dim: int) -> int:
+    """Count the parameters of encoder, heads and decoder."""
+    widths = [dim, *model.hidden]
+    encoder = sum((a + 1) * b for a, b in zip(widths[:-1], widths[1:], strict=True))
+    heads = 2 * (widths[-1] + 1) * model.latent_dim
+    back = [model.latent_dim, *reversed(model.hidden), dim]
+    decoder = sum((a + 1) * b for a, b in zip(back[:-1], back[1:], strict=True))
+    return encoder + heads + decoder
+
+
+def training_gflop(trial: Trial) -> float:
+    """Count the matrix-product GFLOP of one training: forward and twice that backward."""
+    per_point = 6 * n_weights(trial.model, trial.mixture.dim)
+    return per_point * trial.mixture.n_samples * trial.training.epochs / 1e9
+
+
+def estimate(
+    trials: Sequence[Trial], *, n_workers: int, finished: pd.DataFrame | None = None
+) -> Estimate:
+    """Estimate wall time and disk of the trials that are left.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        Those that would run.
+    n_workers : int
+        Stacks that run at once.
+    finished : DataFrame or None
+        `trials` rows of earlier runs of the same sweep.
+
+    Returns
+    -------
+    Estimate
+    """
+    disk_mb = sum(4 * n_weights(t.model, t.mixture.dim) + 20_000 for t in trials) / 1e6
+    measured = _measured_s(finished)
+    if measured is not None:
+        core_s = measured * len(trials)
+        basis = f"{len(finished) if finished is not None else 0} finished trials of this sweep"
+    else:
+        core_s = sum(_reference_s(trial) for trial in trials)
+        basis = "the reference machine's speed (one x86 server core); yours may be 3 times off"
+    wall = core_s / n_workers + OVERHEAD_S if trials else 0.0
+    return Estimate(wall_time_s=wall, disk_mb=disk_mb, basis=basis)
+
+
+def _reference_s(trial: Trial) -> float:
+    share = trial.detection.n_samples / REFERENCE_SCORING_POINTS
+    return training_gflop(trial) / REFERENCE_GFLOP_PER_S + REFERENCE_SCORING_S * share
+
+
+def _measured_s(finished: pd.DataFrame | None) -> float | None:
+    if finished is None or len(finished) < MIN_ROWS:
+        return None
+    return float(finished[["train_s", "count_s", "endpoints_s"]].sum(axis=1).median())

@@ -1,0 +1,257 @@
+"""Run a sweep file: `python -m study.sweep sweeps/latent_dims.yaml`.
+
+The same command again continues: what the results folder records is skipped. Exit status: 0 when
+every planned trial is done, 1 when some failed, 2 for bad input, 130 when stopped before the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from study.config import ResourcesConfig, Sweep, SweepError, load_sweep, shrink
+from study.estimate import estimate
+from study.grid import Trial, Unit, expand, plan_units, sweep_manifest
+from study.progress import make_display, plan_progress
+from study.results import (
+    ResultsError,
+    ResultsFolder,
+    finished_ids,
+    open_folder,
+    provenance,
+    read_table,
+    to_table,
+)
+from study.screens import coverage_table, print_plan
+
+EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED = 0, 1, 2, 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m study.sweep",
+        description="Train and measure every trial of a sweep file on Ray; run again to continue.",
+    )
+    parser.add_argument("file", type=Path, help="sweep file, such as sweeps/latent_dims.yaml")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="FIELD=VALUE",
+        action="append",
+        default=[],
+        help="fix a field for this run, such as training.epochs=20 (repeatable)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print what would run, write nothing")
+    parser.add_argument(
+        "--smoke", action="store_true", help="shrink the sweep to about a minute (NAME-smoke)"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="start at most N trials")
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="run failed and timed-out trials again"
+    )
+    parser.add_argument(
+        "--results",
+        default="results",
+        metavar="DIR",
+        help="folder or s3:// URI that holds results folders (default: results)",
+    )
+    parser.add_argument(
+        "--address",
+        default=os.environ.get("RAY_ADDRESS"),
+        help="an existing Ray cluster: auto, HOST:PORT or ray://HOST:PORT "
+        "(default: $RAY_ADDRESS, else a local one for this run)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="stacks that run at once on this machine (default: its processors)",
+    )
+    screen = parser.add_mutually_exclusive_group()
+    screen.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    screen.add_argument("--json", action="store_true", help="print one JSON object a line")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : sequence of str or None
+        Arguments; None takes the process's.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
+    parser = build_parser()
+    options = parser.parse_args(argv)
+    for name in ("limit", "workers"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            parser.error(f"--{name} must be at least 1, not {value}")
+    try:
+        sweep = load_sweep(options.file, overrides=tuple(options.overrides))
+        if options.smoke:
+            sweep = shrink(sweep)
+        return _run(sweep, options)
+    except (SweepError, ResultsError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+
+
+def _run(sweep: Sweep, options: argparse.Namespace) -> int:
+    trials = expand(sweep)
+    location = _location(options.results, sweep.name)
+    folder = open_folder(location)
+    recorded = finished_ids(folder)
+    retry = ("failed", "timeout") if options.retry_failed else ()
+    left = [trial for trial in trials if recorded.get(trial.trial_id, retry) in (retry, *retry)]
+    chosen = left[: options.limit]
+    n_workers = options.workers or _processors(sweep.resources)
+    units = plan_units(
+        chosen,
+        n_workers=n_workers,
+        recorded_controls=_recorded_controls(folder, retry),
+        stack_size=sweep.resources.stack_size,
+    )
+    if options.dry_run:
+        finished = read_table(folder, "trials") if recorded else None
+        cost = estimate(chosen, n_workers=n_workers, finished=finished)
+        print_plan(sweep, trials, chosen, units=units, n_workers=n_workers, cost=cost)
+        return EXIT_DONE
+    _write_plan(folder, sweep, trials)
+    if units:
+        _execute(sweep, trials, units, folder, location, options, recorded, n_workers)
+    folder.compact()
+    return _finish(sweep, trials, folder, options)
+
+
+def _location(results: str, name: str) -> str:
+    """Say where a sweep's folder is, absolute if local: workers have another working folder."""
+    if "://" in results:
+        return f"{results.rstrip('/')}/{name}"
+    return str(Path(results).absolute() / name)
+
+
+def _processors(resources: ResourcesConfig) -> int:
+    """Count the units that fit on this machine's processors at once."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(int((available or 1) // max(resources.cpus, 0.01)), 1)
+
+
+def _recorded_controls(folder: ResultsFolder, retry: Sequence[str]) -> frozenset[str]:
+    recorded = finished_ids(folder, "controls")
+    return frozenset(key for key, status in recorded.items() if status not in retry)
+
+
+def _write_plan(folder: ResultsFolder, sweep: Sweep, trials: Sequence[Trial]) -> None:
+    """Record what was asked, before anything runs."""
+    try:
+        folder.write_manifest({**sweep_manifest(sweep, trials), "commit": provenance()["commit"]})
+        rows = [
+            {"trial_id": t.trial_id, "control_id": t.control_id, "cell": t.cell} for t in trials
+        ]
+        folder.write_table("plan.parquet", to_table("plan", rows))
+    except OSError as error:
+        raise ResultsError(f"{folder.path}: cannot write results here: {error}") from None
+
+
+def _execute(
+    sweep: Sweep,
+    trials: Sequence[Trial],
+    units: Sequence[Unit],
+    folder: ResultsFolder,
+    location: str,
+    options: argparse.Namespace,
+    recorded: Mapping[str, str],
+    n_workers: int,
+) -> None:
+    _set_ray_environment()
+    # Ray reads its environment when it is imported, and --help must not wait for it.
+    from study.execution import execute, ray_session
+
+    running = {trial.trial_id for unit in units for trial in unit.trials}
+    states = (
+        (t.cell, None if t.trial_id in running else recorded.get(t.trial_id)) for t in trials
+    )
+    display = make_display(
+        plan_progress(sweep.name, states), quiet=options.quiet, as_json=options.json
+    )
+    with tempfile.TemporaryDirectory(prefix="study-tune-") as scratch, display:
+        display.note(f"{sweep.name}: starting Ray with {n_workers} workers")
+        with ray_session(options.address, n_workers=n_workers, gpus=sweep.resources.gpus):
+            execute(
+                units,
+                folder=folder,
+                location=location,
+                resources=sweep.resources,
+                display=display,
+                scratch=scratch,
+            )
+
+
+def _set_ray_environment() -> None:
+    """Choose Ray's settings before it is imported: silent, no files, token authentication."""
+    settings = {
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    }
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def _finish(
+    sweep: Sweep, trials: Sequence[Trial], folder: ResultsFolder, options: argparse.Namespace
+) -> int:
+    """Print what the tables hold now and choose the exit status from them."""
+    recorded = finished_ids(folder)
+    statuses = [recorded.get(trial.trial_id) for trial in trials]
+    n_left = statuses.count(None)
+    n_bad = sum(status not in (None, "done") for status in statuses)
+    if not options.quiet and not options.json:
+        _print_summary(sweep, folder, n_left=n_left, n_bad=n_bad, options=options)
+    if n_left and options.limit is None:
+        return EXIT_STOPPED
+    return EXIT_FAILED if n_bad else EXIT_DONE
+
+
+def _print_summary(
+    sweep: Sweep, folder: ResultsFolder, *, n_left: int, n_bad: int, options: argparse.Namespace
+) -> None:
+    console = Console()
+    frame = read_table(folder, "trials")
+    console.print(coverage_table(frame))
+    path = os.path.relpath(folder.path) if folder.is_local else options.results
+    console.print(
+        f"{len(frame) - n_bad} trials done, {n_bad} not done (failed, diverged, timed out), "
+        f"{n_left} left.",
+        highlight=False,
+    )
+    if n_left:
+        console.print("To continue, run the same command again.", highlight=False)
+    elif n_bad:
+        console.print("To run failed trials again, add --retry-failed.", highlight=False)
+    console.print(f"Next: python -m analysis.report {path}", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""The Ray Tune adapter: one Tune trial is one work unit, a stack of trainings or some controls.
+
+A worker's process is reused from unit to unit. An exception that left `step` would cost Tune that
+worker's slot for as long as a new process takes to start, so none does: a stack that fails is
+taken apart and its trials run one at a time, and the one that fails again becomes a row.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from ray import tune
+
+from study.grid import ControlBatch, Stack, Unit
+from study.results import ResultsFolder, open_folder, write_tables
+from study.trial import Tables, failed_rows, run_controls, stack_events
+
+MAX_MESSAGE_CHARS = 4000
+
+
+class UnitTrainable(tune.Trainable):
+    """Run one work unit; each step is one checkpoint of the training, the last writes the rows."""
+
+    def setup(
+        self, config: dict[str, Any], units: tuple[Unit, ...], location: str, device: str
+    ) -> None:
+        """Take the worker's share of the sweep: all units, where rows go, which device."""
+        # One thread each: workers are the parallelism, and sums keep their order.
+        torch.set_num_threads(1)
+        self._units = units
+        self._folder = open_folder(location)
+        self._device = device
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin another unit in the same process."""
+        self._begin(new_config)
+        return True
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        unit = self._units[config["unit"]]
+        self._events = unit_events(unit, folder=self._folder, device=self._device)
+
+    def step(self) -> dict[str, Any]:
+        """Go on to the unit's next report."""
+        return next(self._events)
+
+
+def unit_events(unit: Unit, *, folder: ResultsFolder, device: str) -> Iterator[dict[str, Any]]:
+    """Run one unit, write its rows, and yield what Tune is told.
+
+    Parameters
+    ----------
+    unit : Stack or ControlBatch
+    folder : ResultsFolder
+        Where the rows go.
+    device : str
+        A torch device.
+
+    Yields
+    ------
+    dict
+        Reports with `phase`, `epoch` and mean losses; the last one has `done` and `statuses`.
+    """
+    if isinstance(unit, ControlBatch):
+        yield {"phase": "controls", "done": False}
+        tables = _controls_or_failed(unit)
+        write_tables(folder, unit.unit_id, tables)
+        yield {"phase": "finished", "done": True, "statuses": []}
+        return
+    yield from _stack_reports(unit, folder=folder, device=device)
+
+
+def _controls_or_failed(unit: ControlBatch) -> Tables:
+    try:
+        return run_controls(unit)
+    except Exception:
+        return failed_rows(unit, traceback.format_exc()[-MAX_MESSAGE_CHARS:])
+
+
+def _stack_reports(
+    stack: Stack, *, folder: ResultsFolder, device: str
+) -> Iterator[dict[str, Any]]:
+    statuses: list[str] = []
+    try:
+        tables = yield from stack_events(stack, device=device)
+    except Exception:
+        message = traceback.format_exc()[-MAX_MESSAGE_CHARS:]
+        if len(stack.trials) > 1:
+            for single in stack.singles():
+                for report in _stack_reports(single, folder=folder, device=device):
+                    statuses += report.get("statuses", [])
+                    if not report["done"]:
+                        yield report
+            yield {"phase": "finished", "done": True, "statuses": statuses}
+            return
+        tables = failed_rows(stack, message)
+    write_tables(folder, stack.unit_id, tables)
+    statuses = [row["status"] for row in tables["trials"]]
+    yield {"phase": "finished", "done": True, "statuses": statuses}
