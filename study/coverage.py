@@ -28,12 +28,12 @@ from study.fidelity import neighbor_fidelity, two_sample_accuracy
 from study.matching import (
     RECALL_THRESHOLDS,
     ComponentMatch,
-    GaussianComponents,
     PointMatch,
     match_components,
     match_points,
 )
 from study.mixture import TrueMixture
+from study.modes import FittedMixture
 
 Row = dict[str, float | int | bool | str | None]
 
@@ -64,7 +64,7 @@ def score_points(
     control: Float64[np.ndarray, "control features"],
     rng: np.random.Generator,
     means: Float64[np.ndarray, "means features"] | None = None,
-    fitted: GaussianComponents | None = None,
+    fitted: FittedMixture | None = None,
 ) -> PointScores:
     """Score what a model generates against the truth.
 
@@ -79,7 +79,7 @@ def score_points(
         Draws the classifier's split.
     means : ndarray of shape (n_means, n_features), optional
         Decoder means of prior draws.
-    fitted : GaussianComponents, optional
+    fitted : FittedMixture, optional
         The mixture that was fitted to these samples; without it there is no fragmentation.
 
     Returns

@@ -3,16 +3,21 @@
 Symbols: K true components with weights w_j; D_j(x) the Mahalanobis distance of a point to
 component j. A point is of *high quality* if min_j D_j^2 is at most the 99 % quantile of a
 chi-square law with as many degrees of freedom as dimensions, so 99 % of true points are (a little
-more where components overlap) in any dimension. A point is *assigned* to the component with the
-largest posterior probability. A component is *eligible* if n w_j >= 50 of n points are expected
-from it; smaller ones are too rare for their absence to mean anything.
+more where components overlap) in any dimension. A component is *eligible* if n w_j >= 50 of n
+points are expected from it; smaller ones are too rare for their absence to mean anything.
+
+A point is shared out over the components by their posterior probabilities under the truth. So a
+true draw gives each component its own weight on average, however much the components overlap;
+giving the whole point to the likeliest component ("map") starves those that lie inside a larger
+one. Where the components are apart the two agree. Measured on true draws with K = 10, the mean
+recall is 1.00 by posterior in every dimension, and .70, .95 and 1.00 by "map" in 1, 2 and 3.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -23,6 +28,7 @@ from scipy.stats import chi2
 
 from study.fidelity import check_points
 from study.mixture import TrueMixture
+from study.modes import FittedMixture
 
 HIGH_QUALITY_LEVEL = 0.99
 MIN_EXPECTED_POINTS = 50
@@ -33,13 +39,7 @@ BRIDGE_HIGH_QUALITY = 0.5
 # exp(-distance) is Bhattacharyya's coefficient; 0.1 is the usual "still overlapping" cut-off.
 MAX_BHATTACHARYYA = -math.log(0.1)
 
-
-class GaussianComponents(Protocol):
-    """What a fitted mixture must offer: weights (k,), means (k, D) and covariances (k, D, D)."""
-
-    weights: np.ndarray
-    means: np.ndarray
-    covariances: np.ndarray
+Assignment = Literal["posterior", "map"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,20 +52,18 @@ class PointMatch:
     weights : ndarray of shape (n_components,)
         The truth's.
     mass : ndarray of shape (n_components,)
-        Share of the points assigned to each component; sums to 1.
+        Share of the points that falls to each component; sums to 1.
     hq_mass : ndarray of shape (n_components,)
-        Share of the points assigned to each component and of high quality; sums to `hq`.
+        Share of the points that falls to each component and is of high quality; sums to `hq`.
+    hq : float
+        Share of the points of high quality; 0.99 or a little more for true points.
     """
 
     n_points: int
     weights: Float64[np.ndarray, " components"]
     mass: Float64[np.ndarray, " components"]
     hq_mass: Float64[np.ndarray, " components"]
-
-    @property
-    def hq(self) -> float:
-        """Share of the points that are of high quality; 0.99 or a little more for true points."""
-        return float(self.hq_mass.sum())
+    hq: float
 
     @property
     def eligible(self) -> Bool[np.ndarray, " components"]:
@@ -147,14 +145,20 @@ class PointMatch:
 
 
 def match_points(
-    points: Float64[np.ndarray, "samples features"], truth: TrueMixture
+    points: Float64[np.ndarray, "samples features"],
+    truth: TrueMixture,
+    *,
+    assignment: Assignment = "posterior",
 ) -> PointMatch:
-    """Assign points to the true components and judge their quality.
+    """Share points out over the true components and judge their quality.
 
     Parameters
     ----------
     points : ndarray of shape (n_samples, n_features)
     truth : TrueMixture
+    assignment : "posterior" or "map"
+        A point falls to the components in proportion to their posterior probabilities, or wholly
+        to the one where it is largest (what the literature on generative models mostly does).
 
     Returns
     -------
@@ -165,13 +169,15 @@ def match_points(
     ValueError
         If there is no point, one is not finite, or the dimension is not the truth's.
     """
-    assigned, is_hq = _judge_points(points, truth)
-    n_points, n_components = len(assigned), truth.n_components
+    shares, is_hq = _judge_points(points, truth)
+    if assignment == "map":
+        shares = np.eye(truth.n_components)[shares.argmax(axis=1)]
     return PointMatch(
-        n_points=n_points,
+        n_points=len(shares),
         weights=truth.weights,
-        mass=np.bincount(assigned, minlength=n_components) / n_points,
-        hq_mass=np.bincount(assigned[is_hq], minlength=n_components) / n_points,
+        mass=shares.mean(axis=0),
+        hq_mass=shares[is_hq].sum(axis=0) / len(shares),
+        hq=float(is_hq.mean()),
     )
 
 
@@ -191,7 +197,7 @@ class ComponentMatch:
     light : int
         Fitted components of weight below 0.5 %, which are not classified.
     dominant : ndarray of shape (k,)
-        The true component from which each fitted one takes most of its points.
+        The true component that each fitted one is most like.
     hq : ndarray of shape (k,)
         High-quality share of each fitted component's points; NaN if it has none.
     """
@@ -219,20 +225,23 @@ class ComponentMatch:
 
 
 def match_components(
-    fitted: GaussianComponents,
+    fitted: FittedMixture,
     points: Float64[np.ndarray, "samples features"],
     truth: TrueMixture,
 ) -> ComponentMatch:
     """Say which fitted components are fragments of which true component, and which are bridges.
 
     A fitted component is judged by the points that it accounts for: each point counts with the
-    probability that the fitted mixture gives the component there. Its dominant true component is
-    the one to which the largest part of these points is assigned, its `hq` their high-quality
-    share. Its own mean would mislead: a component curved around a true one has its mean inside.
+    probability that the fitted mixture gives the component there. Its `hq` is the high-quality
+    share of these points. Its dominant true component is the one whose posterior probabilities
+    are most like its own over the points (largest cosine), so a fit that equals the truth has one
+    fragment for each component, even where a large component hides a small one and most points
+    of either belong to the large one. Means and covariances alone would mislead: a component bent
+    around a true one has its mean inside.
 
     Parameters
     ----------
-    fitted : GaussianComponents
+    fitted : FittedMixture
         With k components.
     points : ndarray of shape (n_samples, n_features)
         The points that it was fitted to.
@@ -247,13 +256,14 @@ def match_components(
     ValueError
         If the points are no finite points of the truth's dimension.
     """
-    assigned, is_hq = _judge_points(points, truth)
+    shares, is_hq = _judge_points(points, truth)
     responsibilities = _responsibilities(fitted, points)
     received = responsibilities.sum(axis=0)
-    table = np.eye(truth.n_components)[assigned].T @ responsibilities
     with np.errstate(invalid="ignore"):
         hq = responsibilities[is_hq].sum(axis=0) / received
-    dominant = table.argmax(axis=0)
+    # The fitted components' own norms are common to all true ones and need not be divided by.
+    norms = np.linalg.norm(shares, axis=0)[:, None]
+    dominant = (shares.T @ responsibilities / np.where(norms > 0, norms, 1)).argmax(axis=0)
     heavy = fitted.weights >= MIN_FITTED_WEIGHT
     # A component without a point has an undefined share and counts as a bridge.
     bridge = heavy & ~(hq >= BRIDGE_HIGH_QUALITY)
@@ -290,7 +300,7 @@ class OneToOneMatch:
 
 
 def match_one_to_one(
-    fitted: GaussianComponents, truth: TrueMixture, *, max_distance: float = MAX_BHATTACHARYYA
+    fitted: FittedMixture, truth: TrueMixture, *, max_distance: float = MAX_BHATTACHARYYA
 ) -> OneToOneMatch:
     """Pair fitted with true components: as many close pairs as possible, then the closest.
 
@@ -299,7 +309,7 @@ def match_one_to_one(
 
     Parameters
     ----------
-    fitted : GaussianComponents
+    fitted : FittedMixture
         With k components.
     truth : TrueMixture
     max_distance : float
@@ -332,24 +342,19 @@ def match_one_to_one(
 
 def _judge_points(
     points: np.ndarray, truth: TrueMixture
-) -> tuple[Int64[np.ndarray, " samples"], Bool[np.ndarray, " samples"]]:
-    """Return each point's component of largest posterior and whether it is of high quality."""
+) -> tuple[Float64[np.ndarray, "samples components"], Bool[np.ndarray, " samples"]]:
+    """Return each point's posterior probabilities and whether it is of high quality."""
     points = check_points(points, "points")
     if points.shape[1] != truth.dim:
         raise ValueError(
             f"points must have the truth's dimension, {truth.dim}; got {points.shape[1]}"
         )
-    distances_sq = truth.mahalanobis_sq(points)
-    with np.errstate(divide="ignore"):
-        log_weights = np.log(truth.weights)
-    log_scales = 0.5 * np.log(truth.variances).sum(axis=1)
-    assigned = np.argmax(log_weights - log_scales - 0.5 * distances_sq, axis=1)
-    is_hq = distances_sq.min(axis=1) <= chi2.ppf(HIGH_QUALITY_LEVEL, truth.dim)
-    return assigned, is_hq
+    nearest_sq = truth.mahalanobis_sq(points).min(axis=1)
+    return truth.posterior(points), nearest_sq <= chi2.ppf(HIGH_QUALITY_LEVEL, truth.dim)
 
 
 def _responsibilities(
-    fitted: GaussianComponents, points: np.ndarray
+    fitted: FittedMixture, points: np.ndarray
 ) -> Float64[np.ndarray, "samples fitted"]:
     """Return the fitted mixture's posterior probabilities."""
     log_joint = np.empty((len(points), len(fitted.weights)))
@@ -367,7 +372,7 @@ def _responsibilities(
 
 
 def _bhattacharyya(
-    fitted: GaussianComponents, truth: TrueMixture
+    fitted: FittedMixture, truth: TrueMixture
 ) -> Float64[np.ndarray, "fitted components"]:
     """Return the Bhattacharyya distance of every fitted component to every true one."""
     true_covariances = truth.variances[:, :, None] * np.eye(truth.dim)
