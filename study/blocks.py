@@ -16,6 +16,7 @@ from study.fields import Field, unknown
 from study.yaml_source import Node, SweepError, show
 
 MAX_VALUES = 10_000
+_PARTS = ("name", "question", "fixed", "grid", "zip", "blocks", "exclude", "replicates")
 _GENERATORS = {
     "linspace": "[first, last, how many]",
     "logspace": "[first, last, how many], both ends above 0",
@@ -146,6 +147,8 @@ class ScopeReader:
         """
         if name in self.sections:
             raise node.error(f"{name}: must be a section of fields; found {show(node.plain())}")
+        if name in _PARTS:
+            raise node.error(f"{name}: is no field; it belongs at the top level of the file")
         if name not in self.fields:
             raise unknown(node, name, self.fields)
         return self.fields[name]
@@ -243,8 +246,8 @@ class ScopeReader:
     def _claim(self, scope: Scope, name: str, node: Node) -> None:
         if name in scope.places:
             line = scope.places[name].rpartition(":")[2]
-            both = "a field is fixed, or swept in one place" + f" (see line {line})"
-            raise node.error(f"{name}: given twice: {both}")
+            once = f"a field is fixed, or swept in one place (see line {line})"
+            raise node.error(f"{name}: given twice: {once}")
         scope.places[name] = node.place
 
 

@@ -77,11 +77,22 @@ class Field:
         try:
             return self.adapter.validate_python(_whole(node.plain()))
         except ValidationError as error:
-            found = node.at(error.errors(include_url=False)[0]["loc"])
-            if found.is_list or found.is_mapping:
-                found = Node(found.plain(), found.place)
-            message = f"must be {self.expectation}; found {show(found.value)}"
-            raise found.error(f"{self.path}: {message}{self._hint(found.value)}") from None
+            locations = [item["loc"] for item in error.errors(include_url=False)]
+        # Of a union's errors the deepest is the one meant: the wrong item of a list.
+        paths = [tuple(step for step in loc if isinstance(step, int)) for loc in locations]
+        raise self._error(node, max(paths, key=len)) from None
+
+    def _error(self, node: Node, path: tuple[int, ...]) -> SweepError:
+        schema, found = self.schema, node.at(path)
+        for step in path:
+            lists = [kind for kind in _kinds(schema) if kind.get("type") == "array"]
+            schema = lists[0].get("prefixItems", [lists[0].get("items")] * (step + 1))[step]
+        name = self.path + "".join(f"[{step}]" for step in path)
+        wanted, value = expectation(schema), found.plain()
+        hint = (
+            did_you_mean(value, re.findall(r"'(\w+)'", wanted)) if isinstance(value, str) else ""
+        )
+        return found.error(f"{name}: must be {wanted}; found {show(value)}{hint}")
 
     def accepts(self, node: Node) -> bool:
         """Whether `check` would pass."""
@@ -90,10 +101,6 @@ class Field:
         except SweepError:
             return False
         return True
-
-    def _hint(self, value: Any) -> str:
-        choices = re.findall(r"'(\w+)'", self.expectation)
-        return did_you_mean(value, choices) if isinstance(value, str) else ""
 
 
 def section_fields(
@@ -174,10 +181,14 @@ def _kinds(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _bounds(schema: Mapping[str, Any]) -> str:
-    high = f"{schema['maximum']:,}"
+    high = _number(schema["maximum"])
     if "exclusiveMinimum" in schema:
-        return f"above {schema['exclusiveMinimum']:,}, at most {high}"
-    return f"from {schema['minimum']:,} to {high}"
+        return f"above {_number(schema['exclusiveMinimum'])}, at most {high}"
+    return f"from {_number(schema['minimum'])} to {high}"
+
+
+def _number(value: float) -> str:
+    return f"{int(value):,}" if value == int(value) else f"{value:g}"
 
 
 def _array(schema: Mapping[str, Any]) -> str:

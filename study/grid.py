@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from study.config import DetectionConfig, MixtureConfig, ModelConfig, Sweep, resolve, sweep_hash
-from study.trials import Trial, config_columns, expand, factors
+from study.trials import Trial, config_columns, expand, factors, show_value
 
 __all__ = [
     "Control",
@@ -90,9 +90,9 @@ class Stack:
         columns = [name for name, _ in self.trials[0].factors]
         parts = []
         for i, name in enumerate(columns):
-            values = list(dict.fromkeys(trial.factors[i][1] for trial in self.trials))
-            ends = f"{values[0]}" if len(values) == 1 else f"{values[0]}..{values[-1]}"
-            parts.append(f"{name}={ends}")
+            values = [show_value(trial.factors[i][1]) for trial in self.trials]
+            ends = list(dict.fromkeys((values[0], values[-1])))
+            parts.append(f"{name}={'..'.join(ends)}")
         return ", ".join(parts) or self.trials[0].cell
 
     @property
@@ -150,7 +150,8 @@ class ControlBatch:
     @property
     def label(self) -> str:
         """What is counted, for people."""
-        return f"control of {len(self.controls)} mixtures"
+        n_controls = len(self.controls)
+        return f"control of {n_controls} mixture{'s' * (n_controls > 1)}"
 
     @property
     def shape(self) -> str:

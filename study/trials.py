@@ -100,23 +100,30 @@ class Trial:
     def training_id(self) -> str:
         """Identity of the trained weights."""
         settings = (_model_json(self.model), _training_json(self.training))
-        return _digest("training", TRAINING_VERSION, self.data_id, *settings, self.init_seed)
+        return _digest(
+            "training", TRAINING_VERSION, f'"{self.data_id}"', *settings, self.init_seed
+        )
 
     @property
     def trial_id(self) -> str:
         """Identity of everything that is measured."""
         settings = (_detection_json(self.detection), _recording_json(self.training))
-        return _digest("trial", SCORING_VERSION, self.training_id, *settings, self.sample_seed)
+        return _digest(
+            "trial", SCORING_VERSION, f'"{self.training_id}"', *settings, self.sample_seed
+        )
 
     @property
     def control_id(self) -> str:
         """Identity of the control: the counts of a fresh draw of the mixture."""
         settings = _control_json(self.detection)
-        return _digest("control", SCORING_VERSION, self.data_id, settings)
+        return _digest("control", SCORING_VERSION, f'"{self.data_id}"', settings)
 
 
-def _digest(*parts: str | int) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:ID_DIGITS]
+@lru_cache(maxsize=200_000)
+def _digest(kind: str, version: int, *parts: str | int) -> str:
+    # Parts are JSON texts, ids and seeds, so this is one JSON list.
+    text = f'["{kind}",{version},{",".join(map(str, parts))}]'
+    return hashlib.sha256(text.encode()).hexdigest()[:ID_DIGITS]
 
 
 def _canonical(config: Any, *, skip: Iterable[str] = ()) -> str:
@@ -303,7 +310,7 @@ def _replicates(
 
 def _labels(values: Sequence[tuple[tuple[str, Any], ...]]) -> list[str]:
     """Name the cells; those that differ in no column (two given mixtures, say) are numbered."""
-    labels = [", ".join(f"{name}={_short(value)}" for name, value in row) for row in values]
+    labels = [", ".join(f"{name}={show_value(value)}" for name, value in row) for row in values]
     counts = Counter(labels)
     seen: dict[str, int] = {}
     named = []
@@ -315,7 +322,8 @@ def _labels(values: Sequence[tuple[tuple[str, Any], ...]]) -> list[str]:
     return named
 
 
-def _short(value: Any) -> str:
+def show_value(value: Any) -> str:
+    """Write a factor's value for a label: 1 for 1.0, false for False."""
     if isinstance(value, bool):
         return str(value).lower()
     return str(_plain(value))

@@ -90,9 +90,11 @@ def show(value: object) -> str:
         return "nothing"
     text = str(value).lower() if isinstance(value, bool) else repr(value)
     if isinstance(value, tuple):
+        if any(isinstance(item, dict) for item in value):
+            return "a list of sections"
         text = "[" + ", ".join(show(item) for item in value[:8]) + "]" * (len(value) <= 8)
     elif isinstance(value, dict):
-        text = "a section"
+        return "a section"
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
 
 
@@ -147,6 +149,10 @@ def parse_yaml(text: str, *, place: str, numbered: bool = True) -> Node:
         mark = error.problem_mark or error.context_mark
         where = builder.place_of(mark) if mark is not None else place
         raise SweepError(f"{where}: not valid YAML: {_one_line(error.problem)}") from None
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        where = f"{place}:{line}" if numbered else place
+        raise SweepError(f"{where}: character #x{error.character:04x} is not allowed") from None
     except (yaml.YAMLError, ValueError, OverflowError, IndexError) as error:
         # PyYAML's scanner lets int() and chr() errors of odd escapes and directives through.
         raise SweepError(f"{builder.last_place}: not valid YAML: {_one_line(error)}") from None
@@ -183,7 +189,8 @@ class _Builder:
 
     def _open_or_add(self, event: Any, place: str) -> None:
         if event.tag not in (None, "!"):
-            raise SweepError(f"{place}: tags ({show_name(event.tag)}) are not supported")
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            raise SweepError(f"{place}: tags ({show_name(tag)}) are not supported")
         if isinstance(event, yaml.ScalarEvent):
             plain = event.style is None
             if not event.value.isascii() and not _encodable(event.value):
