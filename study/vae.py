@@ -1,0 +1,281 @@
+"""Stacks of variational autoencoders: every tensor has a leading models axis.
+
+Symbols: M models, n samples, D features, q latent coordinates. The encoder maps a point x to the
+mean mu and log variance of q(z|x); the decoder maps z to the mean f(z) of p(x|z). A layer computes
+``inputs @ weight + bias`` with weights stored as (models, inputs, outputs).
+
+All parameters of a stack live in one flat tensor. It is cut by parameter, then by model; each
+model's share is padded to a multiple of `ALIGNMENT` numbers, so that vectorized elementwise
+arithmetic treats every model alike, whatever the size of its stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+from torch.nn import functional
+
+from study.config import Activation, ModelConfig
+from study.seeds import torch_generator
+
+# Numbers in the widest vector register of a CPU (512 bits of float32), twice.
+ALIGNMENT = 32
+LOG_VARIANCE = "log_variance"
+
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+    "gelu": functional.gelu,
+    "silu": functional.silu,
+    "elu": functional.elu,
+    "softplus": functional.softplus,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One affine layer of every model in the stack.
+
+    Parameters
+    ----------
+    weight : Tensor of shape (n_models, n_inputs, n_outputs)
+    bias : Tensor of shape (n_models, 1, n_outputs)
+    """
+
+    weight: Float32[Tensor, "models inputs outputs"]
+    bias: Float32[Tensor, "models 1 outputs"]
+
+
+class ParameterStack:
+    """The numbers of a stack's parameters (or of their gradients) in one flat tensor.
+
+    Parameters
+    ----------
+    model : ModelConfig
+    n_models : int
+    dim : int
+        Features of a point.
+    device : torch.device or str
+
+    Attributes
+    ----------
+    flat : Tensor
+        All numbers, zero at first.
+    shares : dict of str to Tensor of shape (n_models, padded size)
+        Each parameter's slice of `flat`, padding included.
+    views : dict of str to Tensor of shape (n_models, ...)
+        Each parameter in its own shape, without the padding.
+    encoder, decoder : list of Layer
+        The same views, by layer. The last encoder layer gives mu and log variance side by side.
+    """
+
+    def __init__(
+        self, model: ModelConfig, *, n_models: int, dim: int, device: torch.device | str = "cpu"
+    ) -> None:
+        shapes = parameter_shapes(model, dim)
+        padded = {name: -(-prod(s) // ALIGNMENT) * ALIGNMENT for name, s in shapes.items()}
+        self.flat = torch.zeros(n_models * sum(padded.values()), device=device)
+        slices = self.flat.split([n_models * size for size in padded.values()])
+        self.shares = {
+            name: part.view(n_models, -1) for name, part in zip(shapes, slices, strict=True)
+        }
+        self.views = {
+            name: self.shares[name][:, : prod(shape)].unflatten(1, shape)
+            for name, shape in shapes.items()
+        }
+        depth = len(model.hidden) + 1
+        self.encoder = [self._layer("encoder", index) for index in range(depth)]
+        self.decoder = [self._layer("decoder", index) for index in range(depth)]
+
+    def _layer(self, part: str, index: int) -> Layer:
+        return Layer(self.views[f"{part}.{index}.weight"], self.views[f"{part}.{index}.bias"])
+
+
+def parameter_shapes(model: ModelConfig, dim: int) -> dict[str, tuple[int, ...]]:
+    """Return the name and shape of each parameter of one model, in storage order.
+
+    Parameters
+    ----------
+    model : ModelConfig
+    dim : int
+
+    Returns
+    -------
+    dict of str to tuple of int
+        ``encoder.0.weight`` (inputs, outputs), ``encoder.0.bias`` (1, outputs) and so on, then
+        ``log_variance`` (1, 1) if the decoder's variance is learned.
+    """
+    widths = {
+        "encoder": (dim, *model.hidden, 2 * model.latent_dim),
+        "decoder": (model.latent_dim, *reversed(model.hidden), dim),
+    }
+    shapes: dict[str, tuple[int, ...]] = {}
+    for part, sizes in widths.items():
+        for index, (n_in, n_out) in enumerate(pairwise(sizes)):
+            shapes[f"{part}.{index}.weight"] = (n_in, n_out)
+            shapes[f"{part}.{index}.bias"] = (1, n_out)
+    if model.decoder_variance == "learned":
+        shapes[LOG_VARIANCE] = (1, 1)
+    return shapes
+
+
+class StackedVAE:
+    """Variational autoencoders of one shape, computed together.
+
+    Parameters
+    ----------
+    model : ModelConfig
+    n_models : int
+    dim : int
+        Features of a point.
+    device : torch.device or str
+
+    Attributes
+    ----------
+    parameters : ParameterStack
+        Zero until `initialize` or `load_states`.
+    """
+
+    def __init__(
+        self, model: ModelConfig, *, n_models: int, dim: int, device: torch.device | str = "cpu"
+    ) -> None:
+        self.model = model
+        self.n_models = n_models
+        self.dim = dim
+        self.device = torch.device(device)
+        self.parameters = ParameterStack(model, n_models=n_models, dim=dim, device=device)
+
+    def initialize(self, seeds: Sequence[tuple[int, int]]) -> None:
+        """Draw the weights of each model from its own stream, by the law of torch.nn.Linear.
+
+        Parameters
+        ----------
+        seeds : sequence of (data_seed, init_seed)
+            One pair a model. The numbers do not depend on the device.
+        """
+        for index, pair in enumerate(seeds):
+            generator = torch_generator("init", *pair)
+            for layer in (*self.parameters.encoder, *self.parameters.decoder):
+                bound = layer.weight.shape[1] ** -0.5
+                for target in (layer.weight[index], layer.bias[index]):
+                    draw = torch.empty(target.shape).uniform_(-bound, bound, generator=generator)
+                    target.copy_(draw)
+
+    def encode(
+        self, points: Float32[Tensor, "models samples features"]
+    ) -> tuple[Float32[Tensor, "models samples latent"], Float32[Tensor, "models samples latent"]]:
+        """Return mean and log variance of q(z|x).
+
+        Parameters
+        ----------
+        points : Tensor of shape (n_models, n_samples, n_features)
+
+        Returns
+        -------
+        mu, log_variance : Tensor of shape (n_models, n_samples, latent_dim)
+        """
+        heads = self._forward(self.parameters.encoder, points)
+        mu, log_variance = heads.split(self.model.latent_dim, dim=-1)
+        return mu, log_variance
+
+    def decode(
+        self, latents: Float32[Tensor, "models samples latent"]
+    ) -> Float32[Tensor, "models samples features"]:
+        """Return the mean of p(x|z).
+
+        Parameters
+        ----------
+        latents : Tensor of shape (n_models, n_samples, latent_dim)
+
+        Returns
+        -------
+        Tensor of shape (n_models, n_samples, n_features)
+        """
+        return self._forward(self.parameters.decoder, latents)
+
+    def decoder_variances(self, kl_weights: Float[Tensor, " models"]) -> Float[Tensor, " models"]:
+        """Return each model's decoder variance, in the units that the network trains in.
+
+        Parameters
+        ----------
+        kl_weights : Tensor of shape (n_models,)
+            beta of each model.
+
+        Returns
+        -------
+        Tensor of shape (n_models,)
+            beta / 2 if implied by the squared error, else the learned one.
+        """
+        if self.model.decoder_variance == "implied":
+            return kl_weights / 2
+        return self.parameters.views[LOG_VARIANCE].view(-1).to(kl_weights.dtype).exp()
+
+    def state(self, index: int) -> dict[str, np.ndarray]:
+        """Return a copy of one model's parameters.
+
+        Parameters
+        ----------
+        index : int
+            Position in the stack.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Named and shaped as `parameter_shapes` says.
+        """
+        views = self.parameters.views.items()
+        return {name: view[index].detach().cpu().numpy().copy() for name, view in views}
+
+    def load_states(self, states: Sequence[Mapping[str, np.ndarray]]) -> None:
+        """Overwrite the parameters of every model.
+
+        Parameters
+        ----------
+        states : sequence of mapping of str to ndarray
+            One for each model, as `state` returns; other keys are ignored.
+
+        Raises
+        ------
+        ValueError
+            If the number of states, a name or a shape is not this stack's.
+        """
+        if len(states) != self.n_models:
+            raise ValueError(f"states must hold {self.n_models} models; got {len(states)}")
+        for index, state in enumerate(states):
+            for name, view in self.parameters.views.items():
+                found = np.shape(state[name]) if name in state else None
+                if found != tuple(view.shape[1:]):
+                    raise ValueError(
+                        f"states[{index}][{name!r}] must have shape {tuple(view.shape[1:])} "
+                        f"for {self.model}; got {found}"
+                    )
+                view[index].copy_(torch.as_tensor(np.array(state[name])))
+
+    def _forward(self, layers: Sequence[Layer], values: Tensor) -> Tensor:
+        activation = ACTIVATIONS[self.model.activation]
+        for layer in layers[:-1]:
+            values = activation(torch.baddbmm(layer.bias, values, layer.weight))
+        return torch.baddbmm(layers[-1].bias, values, layers[-1].weight)
+
+
+def sample_chunks(n_samples: int, size: int) -> Iterator[slice]:
+    """Yield slices that cut a samples axis into pieces that stay in the cache.
+
+    Parameters
+    ----------
+    n_samples, size : int
+
+    Yields
+    ------
+    slice
+        At most `size` long.
+    """
+    for start in range(0, n_samples, size):
+        yield slice(start, min(start + size, n_samples))
