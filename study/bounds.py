@@ -52,7 +52,7 @@ def entropy_after_scaling(entropy_nats: float, scale: Float[np.ndarray, " featur
 
 
 def forward_kl(
-    model_log_prob: Float[np.ndarray, " samples"], truth_log_prob: Float[np.ndarray, " samples"]
+    model_log_prob: Float[np.ndarray, " samples"], truth_log_prob: Float[np.ndarray, " _"]
 ) -> float:
     """Estimate KL(truth || model) from both log densities at the same held-out points.
 

@@ -12,7 +12,7 @@ closer to the components than the truth does.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float64
@@ -35,7 +35,7 @@ from study.matching import (
 from study.mixture import TrueMixture
 from study.modes import FittedMixture
 
-Row = dict[str, float | int | bool | str | None]
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,7 +77,7 @@ def check_points(points: np.ndarray, name: str) -> Float64[np.ndarray, "samples 
 
 def neighbor_fidelity(
     generated: Float64[np.ndarray, "generated features"],
-    reference: Float64[np.ndarray, "reference features"],
+    reference: Float64[np.ndarray, "reference _"],
     *,
     n_neighbors: int = N_NEIGHBORS,
 ) -> NeighborFidelity:
@@ -128,7 +128,7 @@ def neighbor_fidelity(
 
 def two_sample_accuracy(
     generated: Float64[np.ndarray, "generated features"],
-    reference: Float64[np.ndarray, "reference features"],
+    reference: Float64[np.ndarray, "reference _"],
     *,
     rng: np.random.Generator,
 ) -> float:

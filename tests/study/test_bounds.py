@@ -177,7 +177,7 @@ def test_no_error_needs_infinite_rate() -> None:
 def test_arguments_out_of_range_are_named() -> None:
     spectrum = np.array(SMALL)
     with pytest.raises(ValueError, match="kl_weight must be positive; got 0"):
-        loss_floor(1.0, 0, dim=3)
+        loss_floor(1.0, 0.0, dim=3)
     with pytest.raises(ValueError, match="kl_weight must be positive; got nan"):
         learned_variance_loss_floor(1.0, math.nan)
     with pytest.raises(ValueError, match="latent_dim must be at least 1; got 0"):

@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 
 from study import fidelity
 from study.config import MixtureConfig
-from study.fidelity import neighbor_fidelity, two_sample_accuracy
+from study.fidelity import check_points, neighbor_fidelity, two_sample_accuracy
 from study.mixture import TrueMixture, draw_mixture
 
 N_POINTS = 10_000
@@ -132,6 +132,8 @@ def test_bad_points_are_named(reference: np.ndarray) -> None:
         neighbor_fidelity(broken, reference)
     with pytest.raises(ValueError, match="reference points must have shape"):
         neighbor_fidelity(reference, reference[:0])
+    with pytest.raises(ValueError, match=r"generated points must have shape .*got \(3,\)"):
+        check_points(np.zeros(3), "generated points")
     with pytest.raises(ValueError, match="same dimension; got 2 and 3"):
         two_sample_accuracy(reference[:, :2], reference, rng=np.random.default_rng(0))
     with pytest.raises(ValueError, match=r"n_neighbors must be at least 1 and below .* 5; got 5"):
