@@ -1,0 +1,1 @@
+"""Turn a sweep's rows into statistics, figures, tables and one report page."""

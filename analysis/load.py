@@ -1,0 +1,156 @@
+"""Read a results folder into frames.
+
+`study.results` owns names, units and file layout; this module adds what an analysis needs: one
+object for a whole sweep, and one clear error when there is nothing to analyse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from study.results import ResultsError, open_folder, read_table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What was asked of a sweep.
+
+    Parameters
+    ----------
+    name, question : str
+    factors : tuple of str
+        Columns of the trials table that the sweep varies; seeds are not among them.
+    sweep : mapping
+        The resolved sweep file.
+    sweep_hash, commit : str
+    n_trials : int
+        Planned trials.
+    """
+
+    name: str
+    question: str
+    factors: tuple[str, ...]
+    sweep: Mapping[str, Any]
+    sweep_hash: str
+    commit: str
+    n_trials: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """All tables of one sweep; `plan` has a row for each planned trial, finished or not.
+
+    Tables that were not kept (point galleries stay out of version control) are empty frames.
+    """
+
+    path: Path
+    manifest: Manifest
+    plan: pd.DataFrame
+    trials: pd.DataFrame
+    curves: pd.DataFrame
+    counts: pd.DataFrame
+    components: pd.DataFrame
+    recall: pd.DataFrame
+    points: pd.DataFrame
+
+
+def load_manifest(path: str | Path) -> Manifest:
+    """Read what a sweep asked.
+
+    Raises
+    ------
+    ResultsError
+        There is no manifest, or it has another schema version.
+    """
+    raw = open_folder(path).read_manifest()
+    return Manifest(
+        name=str(raw.get("name", Path(path).name)),
+        question=str(raw.get("question", "")),
+        factors=tuple(raw.get("factors", ())),
+        sweep=raw.get("sweep", {}),
+        sweep_hash=str(raw.get("sweep_hash", "")),
+        commit=str(raw.get("commit", "")),
+        n_trials=int(raw.get("n_trials", 0)),
+    )
+
+
+def load_trials(path: str | Path) -> pd.DataFrame:
+    """Read one row for each recorded trial, its mixture's control joined on.
+
+    Parameters
+    ----------
+    path : path or URI
+        The sweep's folder, such as results/latent_dims.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns of `study.results.SCHEMAS["trials"]`; failed and diverged trials included.
+
+    Raises
+    ------
+    ResultsError
+        The folder is absent, damaged, of another schema version, or holds no trial yet.
+    """
+    load_manifest(path)
+    trials = read_table(path, "trials")
+    if trials.empty:
+        raise ResultsError(
+            f"{path}: no trial is recorded here; run python -m study.sweep with its sweep file"
+        )
+    return trials
+
+
+def load_curves(path: str | Path) -> pd.DataFrame:
+    """Read the training curves: one row for each trial and epoch."""
+    return read_table(path, "curves")
+
+
+def load_counts(path: str | Path) -> pd.DataFrame:
+    """Read every likelihood and BIC: one row for each owner, source, protocol, epoch and k."""
+    return read_table(path, "counts")
+
+
+def load_components(path: str | Path) -> pd.DataFrame:
+    """Read what became of each true component: one row for each trial and component."""
+    return read_table(path, "components")
+
+
+def load_recall(path: str | Path) -> pd.DataFrame:
+    """Read the recall curves: one row for each trial, source and threshold."""
+    return read_table(path, "recall")
+
+
+def load_points(path: str | Path) -> pd.DataFrame:
+    """Read the point galleries; empty when they were not kept."""
+    return read_table(path, "points")
+
+
+def load_results(path: str | Path) -> Results:
+    """Read a whole sweep.
+
+    Raises
+    ------
+    ResultsError
+        As `load_trials`; or a factor of the manifest is not a column of the trials.
+    """
+    manifest, trials = load_manifest(path), load_trials(path)
+    unknown = [name for name in manifest.factors if name not in trials]
+    if unknown:
+        raise ResultsError(f"{path}: manifest.json names factors {unknown} that no trial has")
+    return Results(
+        path=Path(path),
+        manifest=manifest,
+        plan=read_table(path, "plan"),
+        trials=trials,
+        curves=load_curves(path),
+        counts=load_counts(path),
+        components=load_components(path),
+        recall=load_recall(path),
+        points=load_points(path),
+    )
