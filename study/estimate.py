@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from study.config import ModelConfig
-from study.grid import Trial
+from study.grid import Trial, n_weights, training_gflop
 
 # Measured with sweeps/latent_dims.yaml: one core of a 2-core x86 server, one thread a worker.
 REFERENCE_GFLOP_PER_S = 35.0
@@ -40,22 +39,6 @@ class Estimate:
     wall_time_s: float
     disk_mb: float
     basis: str
-
-
-def n_weights(model: ModelConfig, dim: int) -> int:
-    """Count the parameters of encoder, heads and decoder."""
-    widths = [dim, *model.hidden]
-    encoder = sum((a + 1) * b for a, b in zip(widths[:-1], widths[1:], strict=True))
-    heads = 2 * (widths[-1] + 1) * model.latent_dim
-    back = [model.latent_dim, *reversed(model.hidden), dim]
-    decoder = sum((a + 1) * b for a, b in zip(back[:-1], back[1:], strict=True))
-    return encoder + heads + decoder
-
-
-def training_gflop(trial: Trial) -> float:
-    """Count the matrix-product GFLOP of one training: forward and twice that backward."""
-    per_point = 6 * n_weights(trial.model, trial.mixture.dim)
-    return per_point * trial.mixture.n_samples * trial.training.epochs / 1e9
 
 
 def estimate(

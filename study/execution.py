@@ -58,7 +58,7 @@ def ray_session(address: str | None, *, n_workers: int, gpus: float) -> Iterator
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp" if os.path.isdir("/tmp") else None)
     try:
         with _silent_raylet():
-            resources = {} if gpus else {"num_gpus": 0}
+            resources: dict[str, Any] = {} if gpus else {"num_gpus": 0}
             ray.init(
                 address="local",
                 num_cpus=n_workers,
@@ -104,8 +104,7 @@ class ProgressCallback(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Show the unit as running."""
         index = trial.config["unit"]
-        unit = self._units[index]
-        self._guard(self._started, index, unit)
+        self._guard(self._started, index, self._units[index])
 
     def on_trial_result(
         self, iteration: int, trials: list, trial: Any, result: dict, **info: Any

@@ -573,5 +573,3 @@ def _cpu_model() -> str:
         return platform.processor() or platform.machine()
     lines = [line for line in text.splitlines() if line.startswith("model name")]
     return lines[0].split(":", 1)[1].strip() if lines else platform.machine()
-
-

@@ -49,7 +49,9 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         help="fix a field for this run, such as training.epochs=20 (repeatable)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="print what would run, write nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would run, write nothing"
+    )
     parser.add_argument(
         "--smoke", action="store_true", help="shrink the sweep to about a minute (NAME-smoke)"
     )
@@ -146,7 +148,9 @@ def _location(results: str, name: str) -> str:
 
 def _processors(resources: ResourcesConfig) -> int:
     """Count the units that fit on this machine's processors at once."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    available = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    )
     return max(int((available or 1) // max(resources.cpus, 0.01)), 1)
 
 

@@ -24,7 +24,7 @@ MAX_MESSAGE_CHARS = 4000
 class UnitTrainable(tune.Trainable):
     """Run one work unit; each step is one checkpoint of the training, the last writes the rows."""
 
-    def setup(
+    def setup(  # type: ignore[override]  # Tune passes what `with_parameters` was given
         self, config: dict[str, Any], units: tuple[Unit, ...], location: str, device: str
     ) -> None:
         """Take the worker's share of the sweep: all units, where rows go, which device."""
@@ -66,19 +66,24 @@ def unit_events(unit: Unit, *, folder: ResultsFolder, device: str) -> Iterator[d
         Reports with `phase`, `epoch` and mean losses; the last one has `done` and `statuses`.
     """
     if isinstance(unit, ControlBatch):
-        yield {"phase": "controls", "done": False}
-        tables = _controls_or_failed(unit)
-        write_tables(folder, unit.unit_id, tables)
+        yield {"phase": "counting", "done": False}
+        write_tables(folder, unit.unit_id, _controls_or_failed(unit))
         yield {"phase": "finished", "done": True, "statuses": []}
         return
     yield from _stack_reports(unit, folder=folder, device=device)
 
 
-def _controls_or_failed(unit: ControlBatch) -> Tables:
-    try:
-        return run_controls(unit)
-    except Exception:
-        return failed_rows(unit, traceback.format_exc()[-MAX_MESSAGE_CHARS:])
+def _controls_or_failed(batch: ControlBatch) -> Tables:
+    tables: Tables = {"counts": [], "controls": []}
+    for control in batch.controls:
+        single = ControlBatch(controls=(control,))
+        try:
+            rows = run_controls(single)
+        except Exception:
+            rows = failed_rows(single, traceback.format_exc()[-MAX_MESSAGE_CHARS:])
+        for name, added in rows.items():
+            tables[name] += added
+    return tables
 
 
 def _stack_reports(

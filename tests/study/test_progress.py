@@ -66,9 +66,7 @@ def test_plain_lines_come_when_stacks_end(
     assert capsys.readouterr().out.startswith("demo: 2/4 trials")
 
 
-def test_json_lines_parse(
-    progress: SweepProgress, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_json_lines_parse(progress: SweepProgress, capsys: pytest.CaptureFixture[str]) -> None:
     JsonDisplay(progress).update("finish")
     row = json.loads(capsys.readouterr().out)
     assert (row["event"], row["n_trials"], row["n_finished"]) == ("finish", 4, 2)

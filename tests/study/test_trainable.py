@@ -1,0 +1,59 @@
+"""What a worker does with a unit: reports, rows, and failures that stay alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import study.trainable
+from study.config import DetectionConfig, MixtureConfig, ModelConfig, TrainingConfig
+from study.grid import Stack, Trial
+from study.results import open_folder
+from study.trainable import unit_events
+
+
+def make_stack(n_trials: int) -> Stack:
+    shared = {
+        "mixture": MixtureConfig(n_samples=100),
+        "model": ModelConfig(),
+        "training": TrainingConfig(),
+        "detection": DetectionConfig(),
+    }
+    return Stack(trials=tuple(Trial(**shared, init_seed=i) for i in range(n_trials)))
+
+
+def fake_events(stack: Stack, *, device: str) -> Any:
+    """Fail if trial 1 is there, else finish at once."""
+    yield {"phase": "training", "epoch": 1, "n_epochs": 2, "loss": 1.0, "done": False}
+    if any(trial.init_seed == 1 for trial in stack.trials):
+        raise RuntimeError("poison")
+    return {"trials": [{"trial_id": t.trial_id, "status": "done"} for t in stack.trials]}
+
+
+def test_a_failing_stack_is_taken_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study.trainable, "stack_events", fake_events)
+    folder = open_folder(tmp_path)
+    stack = make_stack(3)
+    reports = list(unit_events(stack, folder=folder, device="cpu"))
+    assert reports[-1] == {
+        "phase": "finished",
+        "done": True,
+        "statuses": ["done", "failed", "done"],
+    }
+    assert not any(report["done"] for report in reports[:-1])
+    rows = {row["trial_id"]: row for row in folder.read_raw("trials").to_pylist()}
+    messages = [rows[trial.trial_id]["message"] for trial in stack.trials]
+    assert [rows[t.trial_id]["status"] for t in stack.trials] == ["done", "failed", "done"]
+    assert "RuntimeError: poison" in messages[1]
+
+
+def test_a_good_stack_writes_once_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study.trainable, "stack_events", fake_events)
+    folder = open_folder(tmp_path)
+    reports = list(unit_events(make_stack(1), folder=folder, device="cpu"))
+    assert reports[-1]["statuses"] == ["done"]
+    assert len(folder.part_files("trials")) == 1

@@ -1,0 +1,151 @@
+"""A stack from points to rows: packing changes nothing, theory holds, failures stay alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from study.config import DetectionConfig, MixtureConfig, ModelConfig, TrainingConfig
+from study.grid import Control, ControlBatch, Stack, Trial
+from study.results import SCHEMAS, to_table
+from study.trial import failed_rows, run_controls, run_stack
+
+MIXTURE = MixtureConfig(n_components=4, n_samples=600)
+TRAINING = TrainingConfig(epochs=3, checkpoints=2)
+DETECTION = DetectionConfig(n_samples=600, k_max=15)
+# What may differ between two runs of the same trial.
+CIRCUMSTANCES = {"stack_id", "train_s", "count_s", "endpoints_s", "finished_at"}
+
+
+def make_trial(**values: Any) -> Trial:
+    defaults = {
+        "mixture": MIXTURE,
+        "model": ModelConfig(hidden=(16,)),
+        "training": TRAINING,
+        "detection": DETECTION,
+    }
+    return Trial(**{**defaults, **values})
+
+
+def comparable(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in row.items() if k not in CIRCUMSTANCES} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def stack() -> Stack:
+    weights = (0.3, 1.0, 4.0)
+    return Stack(
+        trials=tuple(
+            make_trial(
+                training=dataclasses.replace(TRAINING, kl_weight=weight),
+                data_seed=i % 2,
+                init_seed=i,
+                gallery=i == 0,
+            )
+            for i, weight in enumerate(weights)
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def tables(stack: Stack) -> dict[str, list[dict[str, Any]]]:
+    return run_stack(stack)
+
+
+def test_every_table_fits_its_schema(tables: dict[str, list[dict[str, Any]]]) -> None:
+    wanted = set(SCHEMAS) - {"plan", "controls"}
+    assert set(tables) == wanted
+    for name, rows in tables.items():
+        assert to_table(name, rows).num_rows == len(rows) > 0
+
+
+def test_a_stack_equals_its_trials_alone_to_the_bit(
+    stack: Stack, tables: dict[str, list[dict[str, Any]]]
+) -> None:
+    alone: dict[str, list[dict[str, Any]]] = {}
+    for single in stack.singles():
+        for name, rows in run_stack(single).items():
+            alone.setdefault(name, []).extend(rows)
+    for name, rows in tables.items():
+        left = to_table(name, comparable(rows))
+        right = to_table(name, comparable(alone[name]))
+        assert left.equals(right), name
+
+
+def test_bounds_hold_on_every_trial(tables: dict[str, list[dict[str, Any]]]) -> None:
+    for row in tables["trials"]:
+        assert row["loss"] >= row["loss_floor"] - 0.05 * row["kl_weight"]
+        assert row["kl_nats"] >= row["rate_bound_nats"] - 0.02
+
+
+def test_every_count_has_its_curve_and_one_selected_k(
+    tables: dict[str, list[dict[str, Any]]],
+) -> None:
+    for trial in tables["trials"]:
+        for source in ("means", "samples", "codes"):
+            for protocol in ("original", "calibrated"):
+                curve = [
+                    row
+                    for row in tables["counts"]
+                    if (row["owner_id"], row["source"], row["protocol"])
+                    == (trial["trial_id"], source, protocol)
+                ]
+                (chosen,) = [row for row in curve if row["selected"]]
+                assert chosen["bic"] == min(row["bic"] for row in curve)
+                assert chosen["k"] == trial[f"k_{source}_{protocol}"]
+                assert trial[f"coverage_{source}_{protocol}"] == chosen["k"] / 4
+
+
+def test_checkpoints_are_recorded_and_the_last_epoch_always(
+    tables: dict[str, list[dict[str, Any]]],
+) -> None:
+    marked = {row["epoch"] for row in tables["curves"] if row.get("active_units") is not None}
+    assert marked == {2, 3}
+
+
+def test_modes_are_counted_at_checkpoints_on_request() -> None:
+    detection = DetectionConfig(
+        n_samples=300, sources=("means",), protocols=("original",), at_checkpoints=True
+    )
+    rows = run_stack(Stack(trials=(make_trial(detection=detection),)))["counts"]
+    assert {row["epoch"] for row in rows} == {2, 3}
+
+
+def test_a_diverged_trial_is_a_row_and_touches_no_other(
+    stack: Stack, tables: dict[str, list[dict[str, Any]]]
+) -> None:
+    wild = dataclasses.replace(TRAINING, learning_rate=1e30)
+    mixed = Stack(trials=(*stack.trials, make_trial(training=wild)))
+    rows = run_stack(mixed)["trials"]
+    assert [row["status"] for row in rows] == ["done"] * 3 + ["diverged"]
+    assert "NaN or infinity in epoch" in rows[3]["message"]
+    left = to_table("trials", comparable(rows[:3]))
+    assert left.equals(to_table("trials", comparable(tables["trials"])))
+
+
+def test_the_control_carries_its_gap_and_its_curve() -> None:
+    trial = make_trial()
+    control = Control(
+        mixture=trial.mixture,
+        detection=trial.detection,
+        data_seed=0,
+        data_id=trial.data_id,
+        control_id=trial.control_id,
+    )
+    tables = run_controls(ControlBatch(controls=(control,)))
+    (row,) = tables["controls"]
+    assert np.isfinite(row["control_gap"])
+    assert 1 <= row["k_data_calibrated"] <= 15
+    assert {r["owner_id"] for r in tables["counts"]} == {trial.control_id}
+    for name, rows in tables.items():
+        to_table(name, rows)
+
+
+def test_a_unit_that_fails_leaves_a_row_for_each_trial(stack: Stack) -> None:
+    rows = failed_rows(stack, "out of memory")["trials"]
+    assert [row["trial_id"] for row in rows] == [trial.trial_id for trial in stack.trials]
+    assert {(row["status"], row["message"]) for row in rows} == {("failed", "out of memory")}
+    to_table("trials", rows)
