@@ -1,14 +1,16 @@
 """Expectation-maximisation for full-covariance Gaussian mixtures, many fits in one program.
 
-Symbols: B fits (`models`), n points (`samples`), k components, D features. The log density of a
-point x under component j is linear in the quadratic features phi(x) = [1, x, x_a x_b (a <= b)],
-so the E-step is one matrix product with the (k, F) coefficients and the M-step one product of the
-responsibilities with the (n, F) features; F = 1 + D + D (D + 1) / 2. Points are centred first.
-The quadratic form cancels badly for a component that is thin compared with the cloud (decoder
-means lie on a surface): such components are evaluated from differences x - mean instead.
+Symbols: B fits (`models`), n points (`samples`), k components, D features of a point. With
+y = [1, x] the log density of x under a component is a quadratic form in y, hence linear in the
+F = (D + 1)(D + 2) / 2 products y_a y_b, a <= b. The E-step is one matrix product of the (k, F)
+coefficients with these products and the M-step one product of the responsibilities with them.
+A component's normalised sum of y y' is its *scatter* A = [[1, m'], [m, S + m m']]; det A = det S
+and y' inv(A) y = 1 + (x - m)' inv(S) (x - m), so one Cholesky factor of A gives the whole E-step.
+Points are centred first. The form cancels badly for a component that is thin compared with the
+cloud (decoder means lie on a surface): those are evaluated from differences x - m instead.
 
-Responsibilities are held as (B, k, n), components before samples, inside this module only: the
-reductions over components then run along contiguous samples.
+Responsibilities are (B, k, n) inside this module, components before samples: reductions over
+components then run along contiguous samples.
 
 References
 ----------
@@ -24,16 +26,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-FloatArray = NDArray[np.float64]
-
-# Relative error of a component's log density (nats) above which the direct form replaces the
-# quadratic one. scikit-learn's results are then followed to 1e-8 in the lower bound.
-UNSAFE_ERROR_NATS = 1e-10
-# A scaled density below this is near float64's smallest numbers: the shift is renewed.
-SMALLEST_TOTAL = 1e-250
+# Bound on the rounding error of a log density (nats) above which a component is called thin.
+# Below it, the lower bound follows scikit-learn's to 1e-8 and better.
+THIN_ERROR_NATS = 1e-9
+# exp is thirty times slower where it underflows, and such a share is zero all the same.
+SMALLEST_EXPONENT = -600.0
+# A scaled density below this (or above its inverse) means that the offsets have gone stale.
+SMALLEST_TOTAL = 1e-100
 EPSILON = float(np.finfo(np.float64).eps)
 
 
@@ -47,23 +48,19 @@ class Mixtures(NamedTuple):
     means: Tensor
     covariances: Tensor
 
-    def take(self, index: Tensor | list[int]) -> Mixtures:
-        """Return the chosen fits, shapes (len(index), ...)."""
-        return Mixtures(self.weights[index], self.means[index], self.covariances[index])
-
 
 class PreparedPoints:
-    """Centred points and their quadratic features, computed once for all fits.
+    """Centred points and their pairwise products, computed once for all fits.
 
     Parameters
     ----------
-    points : Tensor, shape (n, D) or (B, n, D), float64
+    points : Tensor, shape (n, D) or (B, n, D)
         One cloud shared by every fit, or one cloud for each fit.
 
     Attributes
     ----------
     centre : Tensor, shape (S, 1, D), S = 1 or B
-    points : Tensor, shape (S, n, D), centred
+    points : Tensor, shape (S, n, D), centred, float64
     features : Tensor, shape (S, n, F)
     features_by_row : Tensor, shape (S, F, n), contiguous
     rounding : Tensor, shape (S, 1)
@@ -77,18 +74,54 @@ class PreparedPoints:
         self.centre = cloud.mean(1, keepdim=True)
         self.points = cloud - self.centre
         self.n_samples, self.dim = cloud.shape[1:]
-        self.rows, self.columns = torch.triu_indices(self.dim, self.dim, device=cloud.device)
-        # An off-diagonal product stands for two entries of the symmetric quadratic form.
-        self.multiplicity = torch.where(self.rows == self.columns, 1.0, 2.0).to(cloud)
-        products = self.points[..., self.rows] * self.points[..., self.columns]
-        ones = torch.ones_like(self.points[..., :1])
-        self.features = torch.cat([ones, self.points, products], -1)
+        self._index_products()
+        extended = torch.cat([torch.ones_like(self.points[..., :1]), self.points], -1)
+        self.features = extended[..., self.rows] * extended[..., self.columns]
         self.features_by_row = self.features.transpose(1, 2).contiguous()
         self.rounding = EPSILON * self.points.square().sum(-1).amax(1, keepdim=True)
+        self._scratch: dict[tuple[str, int, int], Tensor] = {}
+
+    def _index_products(self) -> None:
+        """Lay out how the F products map to the (D + 1)^2 entries of a symmetric matrix."""
+        side, device = self.dim + 1, self.points.device
+        self.rows, self.columns = torch.triu_indices(side, side, device=device)
+        self.packing = self.rows * side + self.columns
+        position = torch.empty(side, side, dtype=torch.int64, device=device)
+        position[self.rows, self.columns] = torch.arange(len(self.rows), device=device)
+        position[self.columns, self.rows] = position[self.rows, self.columns]
+        self.unpacking = position.flatten()
+        # -1/2 of the quadratic form; an off-diagonal product stands for two entries.
+        half = torch.where(self.rows == self.columns, -0.5, -1.0)
+        self.multiplicity = half.to(self.points)
+
+    def unpack(self, products: Tensor) -> Tensor:
+        """Return symmetric matrices (..., D + 1, D + 1) from packed products (..., F)."""
+        side = self.dim + 1
+        return products[..., self.unpacking].unflatten(-1, (side, side))
 
     def cloud(self, model: int) -> Tensor:
         """Return the centred points (n, D) that fit number `model` sees."""
         return self.points[model if len(self.points) > 1 else 0]
+
+    def scratch(self, name: str, n_models: int, n_rows: int) -> Tensor:
+        """Return memory (n_models, n_rows, n) that the next call of the same shape reuses.
+
+        Fresh memory for every iteration costs more in page faults than the arithmetic.
+        """
+        key = (name, n_models, n_rows)
+        if key not in self._scratch:
+            self._scratch[key] = self.points.new_empty(n_models, n_rows, self.n_samples)
+        return self._scratch[key]
+
+    def design(self, offset: Tensor) -> Tensor:
+        """Return scratch (B, F + 1, n): the features, and an offset (B, n) as one more."""
+        n_models, n_rows = len(offset), self.features_by_row.shape[1] + 1
+        filled = ("design", n_models, n_rows) in self._scratch
+        design = self.scratch("design", n_models, n_rows)
+        if not filled:
+            design[:, :-1] = self.features_by_row
+        design[:, -1] = offset
+        return design
 
     def take(self, index: list[int]) -> PreparedPoints:
         """Return the clouds of the chosen fits (a shared cloud stays shared)."""
@@ -98,92 +131,24 @@ class PreparedPoints:
         part.__dict__.update(self.__dict__)
         for name in ("centre", "points", "features", "features_by_row", "rounding"):
             setattr(part, name, getattr(self, name)[index])
+        part._scratch = {}
         return part
 
 
-class _Factors(NamedTuple):
-    """Cholesky factors and precisions (B, k, D, D), and the thin components as (model, j)."""
+class _Thin(NamedTuple):
+    """A component that is evaluated from differences: its place, mean, covariance, factor."""
 
+    model: int
+    component: int
+    mean: Tensor
+    covariance: Tensor
     cholesky: Tensor
-    precisions: Tensor
-    thin: list[list[int]]
 
 
-def _factorize(data: PreparedPoints, covariances: Tensor) -> _Factors:
-    cholesky, failed = torch.linalg.cholesky_ex(covariances)
-    precisions = torch.cholesky_inverse(cholesky)
-    trace = precisions.diagonal(dim1=-2, dim2=-1).sum(-1)
-    thin = ~(data.rounding * trace < UNSAFE_ERROR_NATS) | (failed > 0)
-    pairs = thin.nonzero().tolist() if bool(thin.any()) else []
-    return _Factors(cholesky, precisions, pairs)
-
-
-def _log_joint(
-    data: PreparedPoints, mixtures: Mixtures, factors: _Factors, offset: Tensor | None = None
-) -> Tensor:
-    """Return log(weight_j N(x | j)) minus `offset` (B, n): shape (B, k, n), nats."""
-    log_det = 2.0 * factors.cholesky.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    linear = (factors.precisions @ mixtures.means[..., None])[..., 0]
-    constant = mixtures.weights.log() - 0.5 * (data.dim * math.log(2 * math.pi) + log_det)
-    at_origin = constant - 0.5 * (linear * mixtures.means).sum(-1)
-    quadratic = -0.5 * data.multiplicity * factors.precisions[..., data.rows, data.columns]
-    coefficients = torch.cat([at_origin[..., None], linear, quadratic], -1)
-    by_row = data.features_by_row.expand(len(coefficients), -1, -1)
-    if offset is None:
-        values = torch.bmm(coefficients, by_row)
-    else:
-        values = torch.baddbmm(offset[:, None], coefficients, by_row, beta=-1.0)
-    for model, component in factors.thin:
-        difference = data.cloud(model) - mixtures.means[model, component]
-        root = factors.cholesky[model, component]
-        whitened = torch.linalg.solve_triangular(root, difference.T, upper=False)
-        direct = constant[model, component] - 0.5 * whitened.square().sum(0)
-        values[model, component] = direct if offset is None else direct - offset[model]
-    return values
-
-
-def log_joint(data: PreparedPoints, mixtures: Mixtures) -> Tensor:
-    """Return log(weight_j N(x | j)) for every fit, component and point.
-
-    Parameters
-    ----------
-    data : PreparedPoints
-    mixtures : Mixtures
-        In the centred coordinates of `data`.
-
-    Returns
-    -------
-    Tensor, shape (B, k, n), nats
-    """
-    return _log_joint(data, mixtures, _factorize(data, mixtures.covariances))
-
-
-def _m_step(
-    data: PreparedPoints, scaled: Tensor, total: Tensor, reg_covar: float
-) -> tuple[Mixtures, _Factors]:
-    """Maximise given responsibilities scaled (B, k, n) / total (B, n)."""
-    dim = data.dim
-    moments = torch.bmm(scaled, data.features / total[..., None])
-    used = moments[..., 0] > 0.0
-    counts = moments[..., 0] + 10 * EPSILON  # as scikit-learn
-    means = moments[..., 1 : 1 + dim] / counts[..., None]
-    second = moments[..., 1 + dim :] / counts[..., None]
-    covariances = second.new_empty((*counts.shape, dim, dim))
-    covariances[..., data.rows, data.columns] = second
-    covariances[..., data.columns, data.rows] = second
-    covariances -= means[..., :, None] * means[..., None, :]
-    ridge = reg_covar * torch.eye(dim, dtype=means.dtype, device=means.device)
-    covariances += ridge
-    factors = _factorize(data, covariances)
-    if factors.thin:
-        for model, component in factors.thin:
-            share = scaled[model, component] / total[model] / counts[model, component]
-            difference = data.cloud(model) - means[model, component]
-            covariances[model, component] = (share * difference.T) @ difference + ridge
-        factors = _factorize(data, covariances)._replace(thin=factors.thin)
-    weights = torch.where(used, counts, 0.0)
-    weights = weights / weights.sum(-1, keepdim=True)
-    return Mixtures(weights, means, covariances), factors
+def _thin_component(model: int, component: int, mean: Tensor, covariance: Tensor) -> _Thin:
+    return _Thin(
+        model, component, mean, covariance, torch.linalg.cholesky_ex(covariance).L
+    )
 
 
 class EMRun:
@@ -192,23 +157,46 @@ class EMRun:
     Densities are scaled by the previous iteration's log density of the same point instead of the
     largest component's: it needs no pass for the maximum, and it is renewed when it goes stale.
 
+    Parameters
+    ----------
+    data : PreparedPoints
+    mixtures : Mixtures
+        Start, in the centred coordinates of `data`.
+    reg_covar : float
+        Added to the diagonal of every covariance that a step computes (squared data units).
+
     Attributes
     ----------
-    mixtures : Mixtures
-        The current parameters, in the centred coordinates of `data`.
     log_likelihood : Tensor, shape (B,), nats in total
-        Of the parameters *before* the last M-step; scikit-learn's lower bound times n.
+        Of the parameters *before* the last M-step: scikit-learn's lower bound times n.
     """
 
     def __init__(
         self, data: PreparedPoints, mixtures: Mixtures, *, reg_covar: float = 1e-6
     ) -> None:
+        weights, means, covariances = mixtures
+        extended = torch.cat([torch.ones_like(means[..., :1]), means], -1)
+        scatter = extended[..., :, None] * extended[..., None, :]
+        scatter[..., 1:, 1:] += covariances
+        self._set_up(data, weights, scatter, reg_covar)
+        self._thin = [
+            _thin_component(b, j, means[b, j], covariances[b, j]) for b, j in self._thin_places()
+        ]
+
+    def _set_up(
+        self, data: PreparedPoints, weights: Tensor, scatter: Tensor, reg_covar: float
+    ) -> None:
         self.data = data
-        self.mixtures = mixtures
         self.reg_covar = reg_covar
-        self.log_likelihood = torch.full_like(mixtures.weights[:, 0], -torch.inf)
-        self._factors = _factorize(data, mixtures.covariances)
+        self.log_likelihood = torch.full_like(weights[:, 0], -torch.inf)
         self._log_prob: Tensor | None = None
+        used = weights > 0.0
+        self._used = None if bool(used.all()) else used.to(weights)
+        ridge = torch.full((data.dim + 1,), reg_covar, dtype=weights.dtype, device=weights.device)
+        ridge[0] = 0.0
+        self._ridge = torch.diag(ridge)
+        self._weights, self._scatter = weights, scatter
+        self._factorize()
 
     @classmethod
     def from_responsibilities(
@@ -216,14 +204,30 @@ class EMRun:
     ) -> EMRun:
         """Start with an M-step from responsibilities (B, n, k), as scikit-learn does."""
         by_component = responsibilities.transpose(1, 2).contiguous()
-        ones = torch.ones_like(by_component[:, 0])
-        mixtures, _ = _m_step(data, by_component, ones, reg_covar)
-        return cls(data, mixtures, reg_covar=reg_covar)
+        run = object.__new__(cls)
+        weights = by_component.mean(-1)
+        unit = torch.eye(data.dim + 1).to(weights)
+        run._set_up(data, weights, unit.expand(*weights.shape, -1, -1), reg_covar)
+        run._m_step(by_component)
+        return run
+
+    @property
+    def n_components(self) -> int:
+        """k, padding included."""
+        return self._weights.shape[1]
+
+    @property
+    def mixtures(self) -> Mixtures:
+        """The current parameters, in the centred coordinates of the points."""
+        means = self._scatter[..., 0, 1:].clone()
+        covariances = self._scatter[..., 1:, 1:] - means[..., :, None] * means[..., None, :]
+        for thin in self._thin:
+            covariances[thin.model, thin.component] = thin.covariance
+        return Mixtures(self._weights, means, covariances)
 
     def step(self) -> Tensor:
         """Do one iteration; return the total log likelihood (B,) before its M-step."""
-        scaled, total = self._densities()
-        self.mixtures, self._factors = _m_step(self.data, scaled, total, self.reg_covar)
+        self._m_step(self._responsibilities())
         return self.log_likelihood
 
     def evaluate(self) -> Tensor:
@@ -233,31 +237,114 @@ class EMRun:
 
     def responsibilities(self) -> Tensor:
         """Return the posterior of each component given each point, shape (B, k, n)."""
-        scaled, total = self._densities()
-        return scaled / total[:, None]
+        return self._responsibilities().clone()
 
-    def _densities(self) -> tuple[Tensor, Tensor]:
-        """Return scaled densities (B, k, n) and their sums (B, n); set the log likelihood."""
-        if self._log_prob is not None:
-            scaled, total = self._scaled_by(self._log_prob)
-            if bool((total.amin() > SMALLEST_TOTAL) & (total.amax() < 1.0 / SMALLEST_TOTAL)):
-                return scaled, total
-        offset = _log_joint(self.data, self.mixtures, self._factors).amax(1)
-        return self._scaled_by(offset)
-
-    def _scaled_by(self, offset: Tensor) -> tuple[Tensor, Tensor]:
-        scaled = _log_joint(self.data, self.mixtures, self._factors, offset).exp_()
-        total = scaled.sum(1)
-        self._log_prob = total.log() + offset
-        self.log_likelihood = self._log_prob.sum(-1)
-        return scaled, total
+    def log_joint(self) -> Tensor:
+        """Return log(weight_j N(x | j)), shape (B, k, n), nats."""
+        return self._log_joint(None).clone()
 
     def take(self, index: list[int]) -> EMRun:
         """Return a run of the chosen fits only; the others are left as they are."""
-        part = EMRun(self.data.take(index), self.mixtures.take(index), reg_covar=self.reg_covar)
+        part = object.__new__(EMRun)
+        data = self.data.take(index)
+        part._set_up(data, self._weights[index], self._scatter[index], self.reg_covar)
         part.log_likelihood = self.log_likelihood[index]
         part._log_prob = None if self._log_prob is None else self._log_prob[index]
+        place = {model: at for at, model in enumerate(index)}
+        part._thin = [
+            thin._replace(model=place[thin.model]) for thin in self._thin if thin.model in place
+        ]
         return part
+
+    def _factorize(self) -> None:
+        cholesky, self._failed = torch.linalg.cholesky_ex(self._scatter)
+        if bool(self._failed.any()):
+            # Rounding left no positive definite scatter: the component will be called thin.
+            unit = torch.eye(self.data.dim + 1).to(cholesky)
+            cholesky = torch.where(self._failed[..., None, None] > 0, unit, cholesky)
+        self._inverse = torch.cholesky_inverse(cholesky)
+        self._half_log_det = cholesky.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        self._thin: list[_Thin] = []
+
+    def _thin_places(self) -> list[list[int]]:
+        """Return (model, component) where the quadratic form would lose too many digits."""
+        trace = self._inverse.diagonal(dim1=-2, dim2=-1)[..., 1:].sum(-1)
+        fine = (self.data.rounding * trace < THIN_ERROR_NATS) & (self._failed == 0)
+        return [] if bool(fine.all()) else (~fine).nonzero().tolist()
+
+    def _log_joint(self, offset: Tensor | None) -> Tensor:
+        """Return log(weight_j N(x | j)) minus `offset` (B, n): scratch (B, k, n), nats."""
+        data = self.data
+        log_weights = self._weights.log()
+        log_unit = 0.5 * data.dim * math.log(2 * math.pi)
+        coefficients = self._inverse.flatten(-2)[..., data.packing] * data.multiplicity
+        coefficients[..., 0] += log_weights - self._half_log_det - (log_unit - 0.5)
+        n_models, k, _ = coefficients.shape
+        values = data.scratch("values", n_models, k)
+        if offset is None:
+            torch.bmm(coefficients, data.features_by_row.expand(n_models, -1, -1), out=values)
+        else:
+            # The offset is one more feature with coefficient -1: no pass of its own.
+            less = coefficients.new_full((n_models, k, 1), -1.0)
+            torch.bmm(torch.cat([coefficients, less], -1), data.design(offset), out=values)
+        for thin in self._thin:
+            whitened = torch.linalg.solve_triangular(
+                thin.cholesky, (data.cloud(thin.model) - thin.mean).T, upper=False
+            )
+            peak = log_weights[thin.model, thin.component] - log_unit
+            direct = whitened.square_().sum(0).mul_(-0.5)
+            direct += peak - thin.cholesky.diagonal().log().sum()
+            if offset is not None:
+                direct -= offset[thin.model]
+            values[thin.model, thin.component] = direct
+        return values
+
+    def _densities(self) -> tuple[Tensor, Tensor]:
+        """Return scaled densities (B, k, n), in scratch, and their sums over components (B, n)."""
+        if self._log_prob is not None:
+            scaled, total = self._scaled_by(self._log_prob)
+            smallest, largest = torch.aminmax(total)
+            if SMALLEST_TOTAL < float(smallest) and float(largest) < 1.0 / SMALLEST_TOTAL:
+                return scaled, total
+        offset = self._log_joint(None).amax(1)
+        return self._scaled_by(offset)
+
+    def _scaled_by(self, offset: Tensor) -> tuple[Tensor, Tensor]:
+        scaled = self._log_joint(offset).clamp_(min=SMALLEST_EXPONENT).exp_()
+        if self._used is not None:
+            scaled *= self._used[..., None]
+        total = scaled.sum(1)
+        self._log_prob = total.log().add_(offset)
+        self.log_likelihood = self._log_prob.sum(-1)
+        return scaled, total
+
+    def _responsibilities(self) -> Tensor:
+        scaled, total = self._densities()
+        return scaled.div_(total[:, None])
+
+    def _m_step(self, responsibilities: Tensor) -> None:
+        """Set the parameters that maximise the likelihood given responsibilities (B, k, n)."""
+        data = self.data
+        features = data.features.expand(len(responsibilities), -1, -1)
+        moments = torch.bmm(responsibilities, features)
+        counts = moments[..., :1] + 10 * EPSILON  # as scikit-learn
+        scatter = data.unpack(moments / counts) + self._ridge
+        scatter[..., 0, 0] = 1.0
+        counts = counts[..., 0]
+        if self._used is not None:
+            counts = counts * self._used
+            scatter[self._used == 0] = torch.eye(data.dim + 1).to(scatter)
+        self._weights = counts / counts.sum(-1, keepdim=True)
+        self._scatter = scatter
+        self._factorize()
+        thin = []
+        for model, component in self._thin_places():
+            mean = scatter[model, component, 0, 1:]
+            share = responsibilities[model, component] / counts[model, component]
+            difference = data.cloud(model) - mean
+            covariance = (share * difference.T) @ difference + self._ridge[1:, 1:]
+            thin.append(_thin_component(model, component, mean, covariance))
+        self._thin = thin
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,7 +472,7 @@ class GaussianMixtures:
     def _log_joint(self, points: Tensor) -> Tensor:
         data = PreparedPoints(points)
         centred = Mixtures(self.weights_, self.means_ - data.centre, self.covariances_)
-        return log_joint(data, centred)
+        return EMRun(data, centred).log_joint()
 
     def score_samples(self, points: Tensor) -> Tensor:
         """Return log densities, shape (n_models, n_samples), nats."""

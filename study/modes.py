@@ -26,7 +26,7 @@ from sklearn.mixture import GaussianMixture
 from study.config import Protocol
 from study.em import EMRun, Mixtures, PreparedPoints, n_parameters, run_em
 from study.mixture import TrueMixture
-from study.path import PathSearch
+from study.path import PathSearch, search_path
 
 FloatArray = NDArray[np.float64]
 
@@ -136,8 +136,8 @@ def detect_modes(
     if restarts < 1:
         raise ValueError(f"restarts: must be at least 1, got {restarts}")
     # A canonical order makes the answer independent of the order of the points.
-    search = PathSearch(torch.from_numpy(cloud[np.lexsort(cloud.T)]), seed=seed)
-    search.search(k_min, k_max)
+    ordered = torch.from_numpy(cloud[np.lexsort(cloud.T)])
+    search = search_path(ordered, k_min=k_min, k_max=k_max, restarts=restarts, seed=seed)
     return _summarize(search, k_min, k_max, started)
 
 
@@ -187,7 +187,7 @@ def _summarize(search: PathSearch, k_min: int, k_max: int, started: float) -> Mo
         run = EMRun(search.data, search.fits[k].mixtures)
         posterior = run.responsibilities()[0]
         log_likelihood.append(float(run.log_likelihood))
-        entropy.append(-float(torch.special.xlogy(posterior, posterior).sum()))
+        entropy.append(-float((posterior.clamp(min=1e-300).log_() * posterior).sum()))
     price = np.log(search.n_samples) * np.array([n_parameters(k, search.data.dim) for k in ks])
     bic = price - 2.0 * np.array(log_likelihood)
     k = int(ks[bic.argmin()])
