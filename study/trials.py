@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 from study.config import (
@@ -79,6 +80,8 @@ class Trial:
         Such as "latent_dim=2, kl_weight=0.5"; "all" if nothing is swept.
     factors : tuple of (str, value)
         The swept columns of the trials table and this trial's values.
+    gallery : bool
+        Whether a sample of its points is kept for pictures: the first replicate of each cell.
     """
 
     mixture: MixtureConfig
@@ -90,6 +93,7 @@ class Trial:
     sample_seed: int = 0
     cell: str = "all"
     factors: tuple[tuple[str, Any], ...] = ()
+    gallery: bool = False
 
     @property
     def data_id(self) -> str:
@@ -291,21 +295,20 @@ def expand(sweep: Sweep) -> tuple[Trial, ...]:
 def _replicates(
     sweep: Sweep, cell: Cell, label: str, pairs: tuple[tuple[str, Any], ...]
 ) -> Iterator[Trial]:
-    seeds = sweep.replicates
-    for data_seed in seeds.seeds("data"):
-        for init_seed in seeds.seeds("init"):
-            for sample_seed in seeds.seeds("sample"):
-                yield Trial(
-                    mixture=cell.mixture,
-                    model=cell.model,
-                    training=cell.training,
-                    detection=cell.detection,
-                    data_seed=data_seed,
-                    init_seed=init_seed,
-                    sample_seed=sample_seed,
-                    cell=label,
-                    factors=pairs,
-                )
+    kinds = [sweep.replicates.seeds(kind) for kind in ("data", "init", "sample")]
+    for i, (data_seed, init_seed, sample_seed) in enumerate(product(*kinds)):
+        yield Trial(
+            mixture=cell.mixture,
+            model=cell.model,
+            training=cell.training,
+            detection=cell.detection,
+            data_seed=data_seed,
+            init_seed=init_seed,
+            sample_seed=sample_seed,
+            cell=label,
+            factors=pairs,
+            gallery=i == 0,
+        )
 
 
 def _labels(values: Sequence[tuple[tuple[str, Any], ...]]) -> list[str]:
