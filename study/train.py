@@ -5,113 +5,29 @@ its own streams, the loss is a sum over models, and nothing is clipped, averaged
 models: on one CPU a model trained in a stack equals the same model trained alone, to the bit.
 
 Symbols: reconstruction = squared error summed over the features, averaged over points; KL in nats;
-both in the units that the network trains in (see `FittedVAE`).
+both in the units that the network trains in (see `study.fitted`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from study.config import ModelConfig, TrainingConfig
-from study.gradients import Batch, GradientPass
-from study.seeds import torch_generator
+from study.epoch import EpochBuffers, kl_per_latent
+from study.fitted import FittedVAE, Member, initial_stack
+from study.gradients import GradientPass
 from study.vae import ParameterStack, StackedVAE
 
 ACTIVE_UNIT_VARIANCE = 0.01
 CHECKPOINT_POINTS = 2_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
-    """One model of a stack: what may differ between models trained together.
-
-    Parameters
-    ----------
-    data_seed, init_seed : int
-        Name the random streams.
-    kl_weight : float
-        beta.
-    learning_rate : float
-    standardize : bool
-    """
-
-    data_seed: int
-    init_seed: int
-    kl_weight: float = 1.0
-    learning_rate: float = 1e-3
-    standardize: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FittedVAE:
-    """A stack of autoencoders with what maps the units they work in to those of the data.
-
-    The network sees (x - shift) / scale; shift is 0 and scale 1 unless a model standardizes.
-
-    Parameters
-    ----------
-    vae : StackedVAE
-    members : tuple of Member
-    shift, scale : ndarray of shape (n_models, n_features)
-    """
-
-    vae: StackedVAE
-    members: tuple[Member, ...]
-    shift: Float64[np.ndarray, "models features"]
-    scale: Float64[np.ndarray, "models features"]
-
-    @property
-    def decoder_variance(self) -> Float64[np.ndarray, " models"]:
-        """sigma^2 of each model, in the units that the network trains in."""
-        kl_weights = torch.tensor([m.kl_weight for m in self.members], dtype=torch.float64)
-        return self.vae.decoder_variances(kl_weights).cpu().numpy()
-
-    @property
-    def noise_variance(self) -> Float64[np.ndarray, "models features"]:
-        """Variance of p(x|z) along each axis, in data units."""
-        return self.decoder_variance[:, None] * self.scale**2
-
-    @property
-    def log_volume(self) -> Float64[np.ndarray, " models"]:
-        """Sum of log scale: entropy in data units minus entropy in the network's units."""
-        return np.log(self.scale).sum(axis=1)
-
-    def to_network(
-        self, points: Float64[np.ndarray, "models samples features"]
-    ) -> Float32[Tensor, "models samples features"]:
-        """Return points in the network's units, on its device."""
-        scaled = (points - self.shift[:, None]) / self.scale[:, None]
-        return torch.as_tensor(scaled.astype(np.float32), device=self.vae.device)
-
-    def to_data(
-        self, values: Float32[Tensor, "models samples features"]
-    ) -> Float64[np.ndarray, "models samples features"]:
-        """Return values of the network in data units."""
-        return values.double().cpu().numpy() * self.scale[:, None] + self.shift[:, None]
-
-    def state(self, index: int) -> dict[str, np.ndarray]:
-        """Return everything that is needed to draw from one model again.
-
-        Parameters
-        ----------
-        index : int
-            Position in the stack.
-
-        Returns
-        -------
-        dict of str to ndarray
-            The network's parameters, ``shift`` and ``scale``.
-        """
-        units = {"shift": self.shift[index].copy(), "scale": self.scale[index].copy()}
-        return self.vae.state(index) | units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,99 +85,7 @@ class TrainedStack:
     timed_out: bool
 
 
-CheckpointCallback = Callable[[Checkpoint, FittedVAE], object]
-
-
-class EpochBuffers:
-    """One epoch of every model: shuffled points, noise, and what the batches leave behind.
-
-    Parameters
-    ----------
-    points : Tensor of shape (n_models, n_samples, n_features)
-        In the network's units.
-    members : sequence of Member
-    latent_dim, batch_size : int
-
-    Attributes
-    ----------
-    batches : list of Batch
-        Views of the buffers, the same in every epoch.
-    """
-
-    def __init__(
-        self, points: Tensor, members: Sequence[Member], *, latent_dim: int, batch_size: int
-    ) -> None:
-        device = points.device
-        n_models, n_samples, dim = points.shape
-        self._points = points
-        self._shuffled = torch.empty_like(points)
-        self._noise = torch.empty(n_models, n_samples, latent_dim, device=device)
-        self._streams = [
-            tuple(
-                torch_generator(purpose, member.data_seed, member.init_seed, device=device)
-                for purpose in ("shuffle", "noise")
-            )
-            for member in members
-        ]
-        n_full, n_last = divmod(n_samples, batch_size)
-        sizes = [batch_size] * n_full + [n_last] * (n_last > 0)
-        self.batches = [
-            Batch(
-                points=points_part,
-                noise=noise_part,
-                heads=torch.empty(n_models, size, 2 * latent_dim, device=device),
-                residual=torch.empty(n_models, size, dim, device=device),
-            )
-            for size, points_part, noise_part in zip(
-                sizes, self._shuffled.split(sizes, 1), self._noise.split(sizes, 1), strict=True
-            )
-        ]
-
-    def draw(self) -> None:
-        """Shuffle the points and draw the noise of the next epoch, for each model by itself."""
-        for index, (shuffle, noise) in enumerate(self._streams):
-            order = torch.randperm(
-                self._points.shape[1], generator=shuffle, device=self._points.device
-            )
-            torch.index_select(self._points[index], 0, order, out=self._shuffled[index])
-            self._noise[index].normal_(generator=noise)
-
-    def means(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return reconstruction and KL of the epoch just done, averaged over its points.
-
-        Returns
-        -------
-        recon, kl_nats : ndarray of shape (n_models,)
-        """
-        recon = [batch.residual.square().sum(dim=(1, 2)) for batch in self.batches]
-        kl = [kl_per_latent(batch.heads).sum(dim=(1, 2)) for batch in self.batches]
-        n_samples = self._points.shape[1]
-        return _sum_batches(recon) / n_samples, _sum_batches(kl) / n_samples
-
-
-def kl_per_latent(
-    heads: Float32[Tensor, "models samples heads"],
-) -> Float32[Tensor, "models samples latent"]:
-    """Return KL(q(z_j|x) || N(0, 1)) of each point and latent coordinate.
-
-    Parameters
-    ----------
-    heads : Tensor of shape (n_models, n_samples, 2 latent_dim)
-        mu and log variance side by side.
-
-    Returns
-    -------
-    Tensor of shape (n_models, n_samples, latent_dim)
-        In nats.
-    """
-    mu, log_variance = heads.chunk(2, dim=-1)
-    return 0.5 * (log_variance.exp() + mu.square() - 1 - log_variance)
-
-
-def _sum_batches(parts: Sequence[Tensor]) -> np.ndarray:
-    # One batch after the other in float64: the order must not depend on the number of models.
-    stacked = torch.stack(list(parts)).double().cpu().numpy()
-    return np.cumsum(stacked, axis=0)[-1]
+Steps = Generator[tuple[Checkpoint, FittedVAE], None, TrainedStack]
 
 
 def train(
@@ -271,12 +95,51 @@ def train(
     model: ModelConfig,
     training: TrainingConfig,
     device: torch.device | str = "cpu",
-    on_checkpoint: CheckpointCallback | None = None,
+    on_checkpoint: Callable[[Checkpoint, FittedVAE], object] | None = None,
 ) -> TrainedStack:
     """Train a stack of autoencoders.
 
+    Parameters
+    ----------
+    points, members, model, training, device
+        As in `train_checkpoints`.
+    on_checkpoint : callable, optional
+        Called at each checkpoint with the record and the stack as it stands.
+
+    Returns
+    -------
+    TrainedStack
+
+    Raises
+    ------
+    ValueError
+        As in `train_checkpoints`.
+    """
+    steps = train_checkpoints(points, members, model=model, training=training, device=device)
+    while True:
+        try:
+            checkpoint, fitted = next(steps)
+        except StopIteration as stop:
+            trained: TrainedStack = stop.value
+            return trained
+        if on_checkpoint is not None:
+            on_checkpoint(checkpoint, fitted)
+
+
+def train_checkpoints(
+    points: Float64[np.ndarray, "models samples features"],
+    members: Sequence[Member],
+    *,
+    model: ModelConfig,
+    training: TrainingConfig,
+    device: torch.device | str = "cpu",
+) -> Steps:
+    """Train a stack of autoencoders, pausing at every checkpoint.
+
     Runs under the caller's number of threads; one is fastest, and the only one for which results
-    are independent of the stack to the bit.
+    are independent of the stack to the bit. A model that diverges keeps its place and touches no
+    other; training ends early when all have diverged or the time limit has passed (time spent
+    paused does not count).
 
     Parameters
     ----------
@@ -288,8 +151,12 @@ def train(
     training : TrainingConfig
         Its epochs, batch_size, checkpoints and timeout_min; the rest comes from `members`.
     device : torch.device or str
-    on_checkpoint : callable, optional
-        Called at each checkpoint with the record and the stack as it stands.
+
+    Yields
+    ------
+    checkpoint : Checkpoint
+    fitted : FittedVAE
+        The stack as it stands: it changes when the generator goes on.
 
     Returns
     -------
@@ -301,9 +168,8 @@ def train(
         If there are no models or points, their numbers disagree, or a point is not finite.
     """
     _check_points(points, members)
-    fitted = _initial_stack(points, members, model=model, device=device)
-    with torch.no_grad():
-        return _Training(fitted, points, training, on_checkpoint).run()
+    fitted = initial_stack(points, members, model=model, device=device)
+    return (yield from _Training(fitted, points, training).run())
 
 
 def _check_points(points: np.ndarray, members: Sequence[Member]) -> None:
@@ -316,41 +182,12 @@ def _check_points(points: np.ndarray, members: Sequence[Member]) -> None:
         raise ValueError("points must be finite; remove NaN and infinity before training")
 
 
-def _initial_stack(
-    points: np.ndarray,
-    members: Sequence[Member],
-    *,
-    model: ModelConfig,
-    device: torch.device | str,
-) -> FittedVAE:
-    dim = points.shape[2]
-    vae = StackedVAE(model, n_models=len(members), dim=dim, device=device)
-    vae.initialize([(member.data_seed, member.init_seed) for member in members])
-    units = [
-        (part.mean(axis=0), part.std(axis=0))
-        if member.standardize
-        else (np.zeros(dim), np.ones(dim))
-        for part, member in zip(points, members, strict=True)
-    ]
-    shift, scale = (np.stack(column) for column in zip(*units, strict=True))
-    if not np.all(scale > 0):
-        raise ValueError("standardize needs points that vary along every axis; one is constant")
-    return FittedVAE(vae=vae, members=tuple(members), shift=shift, scale=scale)
-
-
 class _Training:
-    """The state of one call of `train`."""
+    """The state of one training."""
 
-    def __init__(
-        self,
-        fitted: FittedVAE,
-        points: np.ndarray,
-        training: TrainingConfig,
-        on_checkpoint: CheckpointCallback | None,
-    ) -> None:
+    def __init__(self, fitted: FittedVAE, points: np.ndarray, training: TrainingConfig) -> None:
         self._fitted = fitted
         self._training = training
-        self._on_checkpoint = on_checkpoint
         vae, members = fitted.vae, fitted.members
         self._points = fitted.to_network(points)
         self._buffers = EpochBuffers(
@@ -368,16 +205,17 @@ class _Training:
         self._diverged_epoch = np.zeros(len(members), dtype=np.int64)
         self._checkpoints: list[Checkpoint] = []
 
-    def run(self) -> TrainedStack:
-        started = time.monotonic()
+    def run(self) -> Steps:
         limit_s = 60 * (self._training.timeout_min or np.inf)
         wanted = checkpoint_epochs(self._training)
-        epoch, timed_out = 0, False
+        spent_s, epoch, timed_out = 0.0, 0, False
         for epoch in range(1, self._training.epochs + 1):
+            started = time.monotonic()
             self._run_epoch(epoch)
+            spent_s += time.monotonic() - started
             if epoch in wanted:
-                self._record_checkpoint(epoch)
-            timed_out = epoch < self._training.epochs and time.monotonic() - started > limit_s
+                yield self._record_checkpoint(epoch), self._fitted
+            timed_out = epoch < self._training.epochs and spent_s > limit_s
             if timed_out or self._diverged_epoch.all():
                 break
         return TrainedStack(
@@ -405,7 +243,7 @@ class _Training:
         finite = [torch.isfinite(share).all(dim=1) for share in shares]
         return torch.stack(finite).all(dim=0).cpu().numpy()
 
-    def _record_checkpoint(self, epoch: int) -> None:
+    def _record_checkpoint(self, epoch: int) -> Checkpoint:
         active_units, kl_nats = _latent_usage(self._fitted.vae, self._points)
         checkpoint = Checkpoint(
             epoch=epoch,
@@ -415,8 +253,7 @@ class _Training:
             kl_per_latent=kl_nats,
         )
         self._checkpoints.append(checkpoint)
-        if self._on_checkpoint is not None:
-            self._on_checkpoint(checkpoint, self._fitted)
+        return checkpoint
 
 
 def checkpoint_epochs(training: TrainingConfig) -> frozenset[int]:

@@ -11,7 +11,7 @@ arithmetic treats every model alike, whatever the size of its stack.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -263,19 +263,3 @@ class StackedVAE:
         for layer in layers[:-1]:
             values = activation(torch.baddbmm(layer.bias, values, layer.weight))
         return torch.baddbmm(layers[-1].bias, values, layers[-1].weight)
-
-
-def sample_chunks(n_samples: int, size: int) -> Iterator[slice]:
-    """Yield slices that cut a samples axis into pieces that stay in the cache.
-
-    Parameters
-    ----------
-    n_samples, size : int
-
-    Yields
-    ------
-    slice
-        At most `size` long.
-    """
-    for start in range(0, n_samples, size):
-        yield slice(start, min(start + size, n_samples))
