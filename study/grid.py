@@ -90,9 +90,11 @@ class Stack:
         columns = [name for name, _ in self.trials[0].factors]
         parts = []
         for i, name in enumerate(columns):
-            values = [show_value(trial.factors[i][1]) for trial in self.trials]
-            ends = list(dict.fromkeys((values[0], values[-1])))
-            parts.append(f"{name}={'..'.join(ends)}")
+            values = list(dict.fromkeys(trial.factors[i][1] for trial in self.trials))
+            if all(isinstance(value, int | float) for value in values):
+                values.sort()
+            ends = dict.fromkeys((values[0], values[-1]))
+            parts.append(f"{name}={'..'.join(map(show_value, ends))}")
         return ", ".join(parts) or self.trials[0].cell
 
     @property

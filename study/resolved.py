@@ -62,16 +62,16 @@ def _resolve_block(block: Block) -> dict[str, Any]:
     }
     form: dict[str, Any] = {"label": block.label} if block.label else {}
     form["fixed"] = fixed
-    grid = {axis.names[0]: axis for axis in block.axes if len(axis.names) == 1}
-    zipped = [axis for axis in block.axes if len(axis.names) > 1]
+    # Reading puts grid axes before zipped ones; zips of one field keep an order that differs.
+    is_zipped = [len(axis.names) > 1 for axis in block.axes]
+    n_grid = is_zipped.count(False) if is_zipped == sorted(is_zipped) else 0
+    grid = block.axes[:n_grid]
+    zipped = block.axes[n_grid:]
     if grid:
-        form["grid"] = {name: [_listed(row[0]) for row in grid[name].rows] for name in grid}
+        form["grid"] = {axis.names[0]: [_listed(row[0]) for row in axis.rows] for axis in grid}
     if zipped:
         form["zip"] = [
-            {
-                name: _listed(column)
-                for name, column in zip(axis.names, zip(*axis.rows, strict=True), strict=True)
-            }
+            dict(zip(axis.names, map(_listed, zip(*axis.rows, strict=True)), strict=True))
             for axis in zipped
         ]
     return form

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,125 +31,103 @@ _TEXT = {"type": "string", "maxLength": 1000}
 
 def build_schema() -> dict[str, Any]:
     """Build the JSON schema of a sweep file."""
-    ref = {name: {"$ref": f"#/definitions/{name}"} for name in ("fixed", "grid", "zip", "block")}
-    sections = {name: _section(name) for name in SECTIONS}
+    sections = {name: _ref(f"fixed:{name}") for name in SECTIONS}
     level = {
-        "fixed": {**ref["fixed"], "description": "Fields that differ from the defaults."},
-        "grid": {**ref["grid"], "description": "Swept fields, crossed: lists or generators."},
-        "zip": {**ref["zip"], "description": "Swept fields that move together."},
+        "fixed": {**_ref("fixed"), "description": "Fields that differ from the defaults."},
+        "grid": {**_ref("grid"), "description": "Swept fields, crossed: lists or generators."},
+        "zip": {**_ref("zip"), "description": "Swept fields that move together."},
     }
     block_sections = {name: part for name, part in sections.items() if name != "resources"}
-    zipped = _fields_object(_axis, swept=True)
+    replicates = {field.leaf: _value(field) for field in replicate_fields().values()}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Sweep file",
-        "type": "object",
+        **_object(
+            {
+                "name": {
+                    "type": "string",
+                    "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$",
+                    "description": "Names the folder of the results.",
+                },
+                "question": {**_TEXT, "description": "What the sweep is to answer."},
+                **level,
+                "blocks": _list_of(_ref("block"), "Sub-grids whose union is run."),
+                "exclude": _list_of(
+                    _ref("exclude"), "Cells that are not run, by what they match."
+                ),
+                "replicates": _object(replicates, "Seeds that every cell is crossed with."),
+                **sections,
+            }
+        ),
         "required": ["name"],
-        "additionalProperties": False,
-        "properties": {
-            "name": {
-                "type": "string",
-                "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$",
-                "description": "Names the folder of the results.",
-            },
-            "question": {**_TEXT, "description": "What the sweep is to answer."},
-            **level,
-            "blocks": {
-                "type": "array",
-                "items": ref["block"],
-                "minItems": 1,
-                "description": "Sub-grids whose union is run.",
-            },
-            "exclude": {
-                "type": "array",
-                "items": {"$ref": "#/definitions/match"},
-                "minItems": 1,
-                "description": "Cells that are not run: each entry matches on all its fields.",
-            },
-            "replicates": _replicates(),
-            **sections,
-        },
         "definitions": {
-            "fixed": _fields_object(_value),
-            "grid": zipped,
-            "zip": {"anyOf": [zipped, {"type": "array", "items": zipped, "minItems": 1}]},
-            "match": _fields_object(_match),
-            "block": {
-                "type": "object",
-                "minProperties": 1,
-                "additionalProperties": False,
-                "properties": {"label": _TEXT, **level, **block_sections},
-            },
+            **_field_definitions(),
+            **_level("fixed", "value"),
+            **_level("grid", "axis"),
+            **_level("exclude", "match"),
+            "zip": {"anyOf": [_ref("grid"), _list_of(_ref("grid"))]},
+            "block": _object({"label": _TEXT, **level, **block_sections}),
         },
     }
 
 
-def _fields_object(make: Callable[[Field], dict[str, Any]], *, swept: bool = False) -> Any:
-    """List fields by dotted name and, in the same object, nested in sections."""
-    fields = [field for field in all_fields().values() if field.sweepable or not swept]
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/definitions/{name}"}
+
+
+def _object(properties: dict[str, Any], description: str = "") -> dict[str, Any]:
+    form: dict[str, Any] = {"type": "object", "additionalProperties": False, "minProperties": 1}
+    if description:
+        form["description"] = description
+    return {**form, "properties": properties}
+
+
+def _list_of(items: dict[str, Any], description: str = "") -> dict[str, Any]:
+    form: dict[str, Any] = {"type": "array", "minItems": 1, "items": items}
+    return {**form, "description": description} if description else form
+
+
+def _field_definitions() -> dict[str, Any]:
+    """Define each field three times: as a value, as an axis, and as something to match."""
+    forms: dict[str, Any] = {
+        "generator": {
+            **_object(dict.fromkeys(("linspace", "logspace", "range"), _LIST_OF_THREE)),
+            "maxProperties": 1,
+        }
+    }
+    for path, field in all_fields().items():
+        value = _ref(f"value:{path}")
+        kinds = [_list_of(value), *([_ref("generator")] if field.is_numeric else [])]
+        forms[f"value:{path}"] = _value(field)
+        forms[f"match:{path}"] = {
+            "anyOf": [value, _list_of(value)],
+            "description": field.description,
+        }
+        if field.sweepable:
+            forms[f"axis:{path}"] = {"anyOf": kinds, "description": field.description}
+    return forms
+
+
+def _level(part: str, kind: str) -> dict[str, Any]:
+    """Define a part of the file: its fields by dotted name and, nested, by section."""
+    fields = [field for field in all_fields().values() if field.sweepable or kind != "axis"]
     sections: dict[str, dict[str, Any]] = {}
     for field in fields:
-        sections.setdefault(field.section, {})[field.leaf] = make(field)
-    nested = {
-        name: {
-            "type": "object",
-            "minProperties": 1,
-            "additionalProperties": False,
-            "properties": properties,
-        }
-        for name, properties in sections.items()
-    }
+        sections.setdefault(field.section, {})[field.leaf] = _ref(f"{kind}:{field.path}")
+    dotted = {field.path: _ref(f"{kind}:{field.path}") for field in fields}
+    nested = {name: _ref(f"{part}:{name}") for name in sections}
     return {
-        "type": "object",
-        "minProperties": 1,
-        "additionalProperties": False,
-        "properties": {**{field.path: make(field) for field in fields}, **nested},
+        part: _object({**dotted, **nested}),
+        **{
+            f"{part}:{name}": _object(properties, f"The {name} fields.")
+            for name, properties in sections.items()
+        },
     }
-
-
-def _section(name: str) -> dict[str, Any]:
-    section: dict[str, Any] = _fields_object(_value)["properties"][name]
-    return {**section, "description": f"The {name} fields, as under fixed."}
 
 
 def _value(field: Field) -> dict[str, Any]:
-    plain = json.loads(json.dumps(field.default))
-    return {**_draft_7(field.schema), "description": field.description, "default": plain}
-
-
-def _axis(field: Field) -> dict[str, Any]:
-    kinds: list[dict[str, Any]] = [
-        {"type": "array", "items": _draft_7(field.schema), "minItems": 1}
-    ]
-    if field.is_numeric:
-        generators = dict.fromkeys(("linspace", "logspace", "range"), _LIST_OF_THREE)
-        kinds.append(
-            {
-                "type": "object",
-                "properties": generators,
-                "additionalProperties": False,
-                "minProperties": 1,
-                "maxProperties": 1,
-            }
-        )
-    return {"anyOf": kinds, "description": field.description}
-
-
-def _match(field: Field) -> dict[str, Any]:
-    value = _draft_7(field.schema)
-    listed = {"type": "array", "items": value, "minItems": 1}
-    return {"anyOf": [value, listed], "description": field.description}
-
-
-def _replicates() -> dict[str, Any]:
-    properties = {field.leaf: _value(field) for field in replicate_fields().values()}
-    return {
-        "type": "object",
-        "minProperties": 1,
-        "additionalProperties": False,
-        "properties": properties,
-        "description": "Seeds that every cell is crossed with.",
-    }
+    default = json.loads(json.dumps(field.default))
+    return {**_draft_7(field.schema), "description": field.description, "default": default}
 
 
 def _draft_7(schema: Any) -> Any:
