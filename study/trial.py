@@ -16,6 +16,7 @@ import numpy as np
 
 from study.config import DetectionConfig, MixtureConfig, Protocol, Source
 from study.coverage import PointScores, score_bounds, score_likelihood, score_points
+from study.fitted import FittedVAE, Member
 from study.generate import (
     draw_means,
     draw_samples,
@@ -28,7 +29,7 @@ from study.mixture import TrueMixture, draw_mixture, draw_training_points
 from study.modes import ModeCount, control_gap, detect_modes, modal_em
 from study.results import count_columns, provenance, timestamp
 from study.seeds import numpy_generator
-from study.train import Checkpoint, FittedVAE, Member, TrainedStack, train_checkpoints
+from study.train import Checkpoint, TrainedStack, train_checkpoints
 
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]
@@ -197,7 +198,7 @@ def _report(checkpoint: Checkpoint, lead: Trial) -> Report:
 def _count_checkpoint(
     stack: Stack, checkpoint: Checkpoint, fitted: FittedVAE, tables: Tables
 ) -> None:
-    """Count means and samples while training, if the sweep asks; the last epoch is counted later."""
+    """Count means and samples while training, if asked; the last epoch is counted later."""
     lead = stack.trials[0]
     if not lead.detection.at_checkpoints or checkpoint.epoch == lead.training.epochs:
         return

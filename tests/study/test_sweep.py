@@ -23,8 +23,9 @@ fixed:
   mixture.n_samples: 300
   model.hidden: [8]
   training.epochs: 2
-  detection.n_samples: 300
-  detection.k_max: 15
+  detection.n_samples: 200
+  detection.k_max: 4
+  detection.sources: [data, means]
 grid:
   model.latent_dim: [1, 2]
 replicates: {data: 2, init: 1}
