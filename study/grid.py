@@ -102,9 +102,10 @@ class Stack:
         """The tensor shapes, for people."""
         first = self.trials[0]
         mixture, model, training = first.mixture, first.model, first.training
-        widths = [mixture.dim, *model.hidden, model.latent_dim]
+        widths, n_models = [mixture.dim, *model.hidden, model.latent_dim], self.n_models
         return (
-            f"{self.n_models} models, {'-'.join(map(str, widths))} {model.activation}, "
+            f"{n_models} model{'s' * (n_models > 1)}, "
+            f"{'-'.join(map(str, widths))} {model.activation}, "
             f"{mixture.n_samples:,} points, {training.epochs} epochs of {training.batch_size}"
         )
 
