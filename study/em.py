@@ -9,7 +9,8 @@ and y' inv(A) y = 1 + (x - m)' inv(S) (x - m), so one Cholesky factor of A gives
 Points are centred first. The form cancels badly for a component that is thin compared with the
 cloud (decoder means lie on a surface): those are evaluated from differences x - m instead.
 
-Responsibilities are (B, k, n) inside this module, components before samples: reductions over
+What runs over points is PyTorch, on the points' device; the parameters are small and stay in NumPy
+on the host, where an operation costs a microsecond. Responsibilities are (B, k, n) inside this module, components before samples: reductions over
 components then run along contiguous samples.
 
 References
@@ -26,7 +27,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+FloatArray = NDArray[np.float64]
 
 # Bound on the rounding error of a log density (nats) above which a component is called thin.
 # Below it, the lower bound follows scikit-learn's to 1e-8 and better.
@@ -44,9 +48,9 @@ class Mixtures(NamedTuple):
     Shapes: weights (B, k), means (B, k, D), covariances (B, k, D, D).
     """
 
-    weights: Tensor
-    means: Tensor
-    covariances: Tensor
+    weights: FloatArray
+    means: FloatArray
+    covariances: FloatArray
 
 
 class PreparedPoints:
@@ -59,11 +63,11 @@ class PreparedPoints:
 
     Attributes
     ----------
-    centre : Tensor, shape (S, 1, D), S = 1 or B
+    centre : ndarray, shape (S, 1, D), S = 1 or B
     points : Tensor, shape (S, n, D), centred, float64
     features : Tensor, shape (S, n, F)
     features_by_row : Tensor, shape (S, F, n), contiguous
-    rounding : Tensor, shape (S, 1)
+    rounding : ndarray, shape (S, 1)
         eps times the largest squared radius; times a component's precision it bounds the rounding
         error of the quadratic form.
     """
@@ -71,33 +75,43 @@ class PreparedPoints:
     def __init__(self, points: Tensor) -> None:
         cloud = points.to(torch.float64)
         cloud = cloud[None] if cloud.ndim == 2 else cloud
-        self.centre = cloud.mean(1, keepdim=True)
-        self.points = cloud - self.centre
+        centre = cloud.mean(1, keepdim=True)
+        self.centre: FloatArray = centre.cpu().numpy()
+        self.points = cloud - centre
         self.n_samples, self.dim = cloud.shape[1:]
         self._index_products()
         extended = torch.cat([torch.ones_like(self.points[..., :1]), self.points], -1)
         self.features = extended[..., self.rows] * extended[..., self.columns]
         self.features_by_row = self.features.transpose(1, 2).contiguous()
-        self.rounding = EPSILON * self.points.square().sum(-1).amax(1, keepdim=True)
+        radius_sq = self.points.square().sum(-1).amax(1, keepdim=True)
+        self.rounding: FloatArray = EPSILON * radius_sq.cpu().numpy()
         self._scratch: dict[tuple[str, int, int], Tensor] = {}
 
     def _index_products(self) -> None:
         """Lay out how the F products map to the (D + 1)^2 entries of a symmetric matrix."""
-        side, device = self.dim + 1, self.points.device
-        self.rows, self.columns = torch.triu_indices(side, side, device=device)
+        side = self.dim + 1
+        self.rows, self.columns = np.triu_indices(side)
         self.packing = self.rows * side + self.columns
-        position = torch.empty(side, side, dtype=torch.int64, device=device)
-        position[self.rows, self.columns] = torch.arange(len(self.rows), device=device)
+        position = np.empty((side, side), dtype=np.int64)
+        position[self.rows, self.columns] = np.arange(len(self.rows))
         position[self.columns, self.rows] = position[self.rows, self.columns]
-        self.unpacking = position.flatten()
+        self.unpacking = position.ravel()
         # -1/2 of the quadratic form; an off-diagonal product stands for two entries.
-        half = torch.where(self.rows == self.columns, -0.5, -1.0)
-        self.multiplicity = half.to(self.points)
+        self.multiplicity = np.where(self.rows == self.columns, -0.5, -1.0)
 
-    def unpack(self, products: Tensor) -> Tensor:
+    def unpack(self, products: FloatArray) -> FloatArray:
         """Return symmetric matrices (..., D + 1, D + 1) from packed products (..., F)."""
         side = self.dim + 1
-        return products[..., self.unpacking].unflatten(-1, (side, side))
+        return products.take(self.unpacking, axis=-1).reshape(*products.shape[:-1], side, side)
+
+    def pack_form(self, inverse: FloatArray) -> FloatArray:
+        """Return coefficients (..., F) of -y' inverse y / 2 in the products y_a y_b."""
+        flat = inverse.reshape(*inverse.shape[:-2], -1)
+        return flat.take(self.packing, axis=-1) * self.multiplicity
+
+    def to_device(self, values: FloatArray) -> Tensor:
+        """Return a tensor beside the points."""
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.points.device)
 
     def cloud(self, model: int) -> Tensor:
         """Return the centred points (n, D) that fit number `model` sees."""
@@ -135,20 +149,52 @@ class PreparedPoints:
         return part
 
 
+class Factors(NamedTuple):
+    """What a scatter (..., D + 1, D + 1) gives the E-step.
+
+    Shapes: inverse as the scatter; half_log_det (...), half the log determinant; failed (...),
+    True where rounding left no positive definite matrix.
+    """
+
+    inverse: FloatArray
+    half_log_det: FloatArray
+    failed: NDArray[np.bool_] | None
+
+
+def factorize(scatter: FloatArray) -> Factors:
+    """Invert scatters; those that are not positive definite are replaced by the identity."""
+    failed = None
+    try:
+        cholesky = np.linalg.cholesky(scatter)
+    except np.linalg.LinAlgError:
+        failed = ~(np.linalg.eigvalsh(scatter)[..., 0] > 0.0)
+        unit = np.eye(scatter.shape[-1])
+        scatter = np.where(failed[..., None, None], unit, scatter)
+        smallest = np.finfo(np.float64).tiny
+        cholesky = np.linalg.cholesky(scatter + smallest * unit)
+    diagonal = np.diagonal(cholesky, axis1=-2, axis2=-1)
+    return Factors(np.linalg.inv(scatter), np.log(diagonal).sum(-1), failed)
+
+
 class _Thin(NamedTuple):
     """A component that is evaluated from differences: its place, mean, covariance, factor."""
 
     model: int
     component: int
-    mean: Tensor
-    covariance: Tensor
-    cholesky: Tensor
+    mean: FloatArray
+    covariance: FloatArray
+    cholesky: FloatArray
 
 
-def _thin_component(model: int, component: int, mean: Tensor, covariance: Tensor) -> _Thin:
-    return _Thin(
-        model, component, mean, covariance, torch.linalg.cholesky_ex(covariance).L
-    )
+def _thin_component(model: int, component: int, mean: FloatArray, covariance: FloatArray) -> _Thin:
+    try:
+        root = np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        raise ValueError(
+            "points: a component's covariance is not positive definite; rescale the points or "
+            "raise reg_covar"
+        ) from None
+    return _Thin(model, component, mean, covariance, root)
 
 
 class EMRun:
@@ -167,7 +213,7 @@ class EMRun:
 
     Attributes
     ----------
-    log_likelihood : Tensor, shape (B,), nats in total
+    log_likelihood : ndarray, shape (B,), nats in total
         Of the parameters *before* the last M-step: scikit-learn's lower bound times n.
     """
 
@@ -175,28 +221,29 @@ class EMRun:
         self, data: PreparedPoints, mixtures: Mixtures, *, reg_covar: float = 1e-6
     ) -> None:
         weights, means, covariances = mixtures
-        extended = torch.cat([torch.ones_like(means[..., :1]), means], -1)
-        scatter = extended[..., :, None] * extended[..., None, :]
-        scatter[..., 1:, 1:] += covariances
+        scatter = np.empty((*weights.shape, data.dim + 1, data.dim + 1))
+        scatter[..., 0, 0] = 1.0
+        scatter[..., 0, 1:] = scatter[..., 1:, 0] = means
+        scatter[..., 1:, 1:] = covariances + means[..., :, None] * means[..., None, :]
         self._set_up(data, weights, scatter, reg_covar)
         self._thin = [
             _thin_component(b, j, means[b, j], covariances[b, j]) for b, j in self._thin_places()
         ]
 
     def _set_up(
-        self, data: PreparedPoints, weights: Tensor, scatter: Tensor, reg_covar: float
+        self, data: PreparedPoints, weights: FloatArray, scatter: FloatArray, reg_covar: float
     ) -> None:
         self.data = data
         self.reg_covar = reg_covar
-        self.log_likelihood = torch.full_like(weights[:, 0], -torch.inf)
+        self.log_likelihood = np.full(len(weights), -np.inf)
         self._log_prob: Tensor | None = None
         used = weights > 0.0
-        self._used = None if bool(used.all()) else used.to(weights)
-        ridge = torch.full((data.dim + 1,), reg_covar, dtype=weights.dtype, device=weights.device)
-        ridge[0] = 0.0
-        self._ridge = torch.diag(ridge)
+        self._used = None if used.all() else used
+        self._ridge = reg_covar * np.eye(data.dim + 1)
+        self._ridge[0, 0] = 0.0
         self._weights, self._scatter = weights, scatter
-        self._factorize()
+        self._factors = factorize(scatter)
+        self._thin: list[_Thin] = []
 
     @classmethod
     def from_responsibilities(
@@ -205,9 +252,9 @@ class EMRun:
         """Start with an M-step from responsibilities (B, n, k), as scikit-learn does."""
         by_component = responsibilities.transpose(1, 2).contiguous()
         run = object.__new__(cls)
-        weights = by_component.mean(-1)
-        unit = torch.eye(data.dim + 1).to(weights)
-        run._set_up(data, weights, unit.expand(*weights.shape, -1, -1), reg_covar)
+        weights = by_component.mean(-1).cpu().numpy()
+        unit = np.broadcast_to(np.eye(data.dim + 1), (*weights.shape, data.dim + 1, data.dim + 1))
+        run._set_up(data, weights, unit, reg_covar)
         run._m_step(by_component)
         return run
 
@@ -219,18 +266,18 @@ class EMRun:
     @property
     def mixtures(self) -> Mixtures:
         """The current parameters, in the centred coordinates of the points."""
-        means = self._scatter[..., 0, 1:].clone()
+        means = self._scatter[..., 0, 1:].copy()
         covariances = self._scatter[..., 1:, 1:] - means[..., :, None] * means[..., None, :]
         for thin in self._thin:
             covariances[thin.model, thin.component] = thin.covariance
         return Mixtures(self._weights, means, covariances)
 
-    def step(self) -> Tensor:
+    def step(self) -> FloatArray:
         """Do one iteration; return the total log likelihood (B,) before its M-step."""
         self._m_step(self._responsibilities())
         return self.log_likelihood
 
-    def evaluate(self) -> Tensor:
+    def evaluate(self) -> FloatArray:
         """Return the total log likelihood (B,) of the current parameters, without a step."""
         self._densities()
         return self.log_likelihood
@@ -238,6 +285,12 @@ class EMRun:
     def responsibilities(self) -> Tensor:
         """Return the posterior of each component given each point, shape (B, k, n)."""
         return self._responsibilities().clone()
+
+    def log_prob(self) -> Tensor:
+        """Return the log density of each point, shape (B, n), nats."""
+        self._densities()
+        assert self._log_prob is not None
+        return self._log_prob
 
     def log_joint(self) -> Tensor:
         """Return log(weight_j N(x | j)), shape (B, k, n), nats."""
@@ -256,44 +309,46 @@ class EMRun:
         ]
         return part
 
-    def _factorize(self) -> None:
-        cholesky, self._failed = torch.linalg.cholesky_ex(self._scatter)
-        if bool(self._failed.any()):
-            # Rounding left no positive definite scatter: the component will be called thin.
-            unit = torch.eye(self.data.dim + 1).to(cholesky)
-            cholesky = torch.where(self._failed[..., None, None] > 0, unit, cholesky)
-        self._inverse = torch.cholesky_inverse(cholesky)
-        self._half_log_det = cholesky.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        self._thin: list[_Thin] = []
-
     def _thin_places(self) -> list[list[int]]:
         """Return (model, component) where the quadratic form would lose too many digits."""
-        trace = self._inverse.diagonal(dim1=-2, dim2=-1)[..., 1:].sum(-1)
-        fine = (self.data.rounding * trace < THIN_ERROR_NATS) & (self._failed == 0)
-        return [] if bool(fine.all()) else (~fine).nonzero().tolist()
+        inverse, _, failed = self._factors
+        precision = np.diagonal(inverse, axis1=-2, axis2=-1)[..., 1:].max(-1)
+        thin = ~(precision * self.data.rounding < THIN_ERROR_NATS)
+        if failed is not None:
+            thin |= failed
+        return np.argwhere(thin).tolist() if thin.any() else []
+
+    def _log_weights(self) -> FloatArray:
+        if self._used is None:
+            return np.log(self._weights)
+        return np.log(self._weights, where=self._used, out=np.full_like(self._weights, -np.inf))
 
     def _log_joint(self, offset: Tensor | None) -> Tensor:
         """Return log(weight_j N(x | j)) minus `offset` (B, n): scratch (B, k, n), nats."""
         data = self.data
-        log_weights = self._weights.log()
+        log_weights = self._log_weights()
         log_unit = 0.5 * data.dim * math.log(2 * math.pi)
-        coefficients = self._inverse.flatten(-2)[..., data.packing] * data.multiplicity
-        coefficients[..., 0] += log_weights - self._half_log_det - (log_unit - 0.5)
-        n_models, k, _ = coefficients.shape
+        n_models, k = log_weights.shape
+        n_features = len(data.packing)
+        # The offset is one more feature with coefficient -1: no pass of its own.
+        coefficients = np.full((n_models, k, n_features + 1), -1.0)
+        coefficients[..., :n_features] = data.pack_form(self._factors.inverse)
+        coefficients[..., 0] += log_weights - self._factors.half_log_det - (log_unit - 0.5)
         values = data.scratch("values", n_models, k)
         if offset is None:
-            torch.bmm(coefficients, data.features_by_row.expand(n_models, -1, -1), out=values)
+            rows = data.features_by_row.expand(n_models, -1, -1)
+            torch.bmm(data.to_device(coefficients[..., :n_features]), rows, out=values)
         else:
-            # The offset is one more feature with coefficient -1: no pass of its own.
-            less = coefficients.new_full((n_models, k, 1), -1.0)
-            torch.bmm(torch.cat([coefficients, less], -1), data.design(offset), out=values)
+            torch.bmm(data.to_device(coefficients), data.design(offset), out=values)
         for thin in self._thin:
             whitened = torch.linalg.solve_triangular(
-                thin.cholesky, (data.cloud(thin.model) - thin.mean).T, upper=False
+                data.to_device(thin.cholesky),
+                (data.cloud(thin.model) - data.to_device(thin.mean)).T,
+                upper=False,
             )
             peak = log_weights[thin.model, thin.component] - log_unit
             direct = whitened.square_().sum(0).mul_(-0.5)
-            direct += peak - thin.cholesky.diagonal().log().sum()
+            direct += float(peak - np.log(np.diagonal(thin.cholesky)).sum())
             if offset is not None:
                 direct -= offset[thin.model]
             values[thin.model, thin.component] = direct
@@ -312,10 +367,10 @@ class EMRun:
     def _scaled_by(self, offset: Tensor) -> tuple[Tensor, Tensor]:
         scaled = self._log_joint(offset).clamp_(min=SMALLEST_EXPONENT).exp_()
         if self._used is not None:
-            scaled *= self._used[..., None]
+            scaled *= self.data.to_device(self._used.astype(np.float64))[..., None]
         total = scaled.sum(1)
         self._log_prob = total.log().add_(offset)
-        self.log_likelihood = self._log_prob.sum(-1)
+        self.log_likelihood = self._log_prob.sum(-1).cpu().numpy()
         return scaled, total
 
     def _responsibilities(self) -> Tensor:
@@ -326,23 +381,24 @@ class EMRun:
         """Set the parameters that maximise the likelihood given responsibilities (B, k, n)."""
         data = self.data
         features = data.features.expand(len(responsibilities), -1, -1)
-        moments = torch.bmm(responsibilities, features)
-        counts = moments[..., :1] + 10 * EPSILON  # as scikit-learn
-        scatter = data.unpack(moments / counts) + self._ridge
+        moments = torch.bmm(responsibilities, features).cpu().numpy()
+        counts = moments[..., 0] + 10 * EPSILON  # as scikit-learn
+        scatter = data.unpack(moments / counts[..., None])
+        scatter += self._ridge
         scatter[..., 0, 0] = 1.0
-        counts = counts[..., 0]
         if self._used is not None:
             counts = counts * self._used
-            scatter[self._used == 0] = torch.eye(data.dim + 1).to(scatter)
-        self._weights = counts / counts.sum(-1, keepdim=True)
+            scatter[~self._used] = np.eye(data.dim + 1)
+        self._weights = counts / counts.sum(-1, keepdims=True)
         self._scatter = scatter
-        self._factorize()
+        self._factors = factorize(scatter)
         thin = []
         for model, component in self._thin_places():
             mean = scatter[model, component, 0, 1:]
             share = responsibilities[model, component] / counts[model, component]
-            difference = data.cloud(model) - mean
-            covariance = (share * difference.T) @ difference + self._ridge[1:, 1:]
+            difference = data.cloud(model) - data.to_device(mean)
+            covariance = ((share * difference.T) @ difference).cpu().numpy()
+            covariance += self._ridge[1:, 1:]
             thin.append(_thin_component(model, component, mean, covariance))
         self._thin = thin
 
@@ -355,16 +411,16 @@ class EMResult:
     ----------
     mixtures : Mixtures
         In the coordinates of the prepared points (centred).
-    lower_bound : Tensor, shape (B,)
+    lower_bound : ndarray, shape (B,)
         Mean log likelihood (nats) before the last M-step, as scikit-learn reports it.
-    n_iter : Tensor, shape (B,), int
-    converged : Tensor, shape (B,), bool
+    n_iter : ndarray of int, shape (B,)
+    converged : ndarray of bool, shape (B,)
     """
 
     mixtures: Mixtures
-    lower_bound: Tensor
-    n_iter: Tensor
-    converged: Tensor
+    lower_bound: FloatArray
+    n_iter: NDArray[np.int64]
+    converged: NDArray[np.bool_]
 
 
 def run_em(run: EMRun, *, tol: float = 1e-3, max_iter: int = 100) -> EMResult:
@@ -381,25 +437,25 @@ def run_em(run: EMRun, *, tol: float = 1e-3, max_iter: int = 100) -> EMResult:
     -------
     EMResult
     """
-    n_models = len(run.mixtures.weights)
-    done = Mixtures(*(torch.empty_like(part) for part in run.mixtures))
-    lower_bound = torch.full_like(run.log_likelihood, -torch.inf)
-    n_iter = torch.zeros(n_models, dtype=torch.int64, device=lower_bound.device)
-    converged = torch.zeros(n_models, dtype=torch.bool, device=lower_bound.device)
-    active = torch.arange(n_models, device=lower_bound.device)
+    done = Mixtures(*(np.empty_like(part) for part in run.mixtures))
+    n_models = len(done.weights)
+    lower_bound = np.full(n_models, -np.inf)
+    n_iter = np.zeros(n_models, dtype=np.int64)
+    converged = np.zeros(n_models, dtype=np.bool_)
+    active = np.arange(n_models)
     for iteration in range(1, max_iter + 1):
         previous = lower_bound[active]
         lower_bound[active] = run.step() / run.data.n_samples
         n_iter[active] = iteration
-        finished = (lower_bound[active] - previous).abs() < tol
+        finished = np.abs(lower_bound[active] - previous) < tol
         converged[active] = finished
-        if bool(finished.any()) or iteration == max_iter:
+        if finished.any() or iteration == max_iter:
             for target, source in zip(done, run.mixtures, strict=True):
                 target[active] = source
-            keep = (~finished).nonzero()[:, 0].tolist()
-            if not keep:
+            keep = np.flatnonzero(~finished)
+            if not len(keep):
                 break
-            run, active = run.take(keep), active[keep]
+            run, active = run.take(keep.tolist()), active[keep]
     return EMResult(done, lower_bound, n_iter, converged)
 
 
@@ -418,50 +474,52 @@ class GaussianMixtures:
     reg_covar : float
         Added to the diagonal of every covariance (squared data units).
     max_iter : int
+    device : str or torch.device
+        Where the points are worked on.
 
     Attributes
     ----------
-    weights_ : Tensor, shape (n_models, n_components)
-    means_ : Tensor, shape (n_models, n_components, n_features)
-    covariances_ : Tensor, shape (n_models, n_components, n_features, n_features)
-    lower_bound_ : Tensor, shape (n_models,), nats per sample
-    n_iter_, converged_ : Tensor, shape (n_models,)
+    weights_ : ndarray, shape (n_models, n_components)
+    means_ : ndarray, shape (n_models, n_components, n_features)
+    covariances_ : ndarray, shape (n_models, n_components, n_features, n_features)
+    lower_bound_ : ndarray, shape (n_models,), nats per sample
+    n_iter_, converged_ : ndarray, shape (n_models,)
     """
 
     def __init__(
-        self, *, tol: float = 1e-3, reg_covar: float = 1e-6, max_iter: int = 100
+        self,
+        *,
+        tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        device: str | torch.device = "cpu",
     ) -> None:
         self.tol = tol
         self.reg_covar = reg_covar
         self.max_iter = max_iter
+        self.device = device
 
-    def fit(self, points: Tensor, responsibilities: Tensor) -> GaussianMixtures:
+    def fit(self, points: FloatArray, responsibilities: FloatArray) -> GaussianMixtures:
         """Fit from starting responsibilities.
 
         Parameters
         ----------
-        points : Tensor, shape (n_samples, n_features) or (n_models, n_samples, n_features)
+        points : ndarray, shape (n_samples, n_features) or (n_models, n_samples, n_features)
             One cloud for all fits, or one for each.
-        responsibilities : Tensor, shape (n_models, n_samples, n_components)
+        responsibilities : ndarray, shape (n_models, n_samples, n_components)
             Rows sum to one. A component whose column is zero throughout stays unused, so fits
             with different numbers of components run together.
 
         Raises
         ------
         ValueError
-            When points are not finite, shapes disagree, or a covariance cannot be factorized.
+            When points are not finite, shapes disagree, or a covariance is not positive definite.
         """
         _check_fit(points, responsibilities)
-        data = PreparedPoints(points)
-        start = EMRun.from_responsibilities(
-            data, responsibilities.to(data.points), reg_covar=self.reg_covar
-        )
+        data = self._prepare(points)
+        shares = torch.as_tensor(responsibilities, dtype=torch.float64, device=self.device)
+        start = EMRun.from_responsibilities(data, shares, reg_covar=self.reg_covar)
         result = run_em(start, tol=self.tol, max_iter=self.max_iter)
-        if not bool(torch.isfinite(result.lower_bound).all()):
-            raise ValueError(
-                "points: a component's covariance is ill-defined at "
-                f"reg_covar={self.reg_covar:g}; rescale the points or raise reg_covar"
-            )
         self.weights_ = result.mixtures.weights
         self.means_ = result.mixtures.means + data.centre
         self.covariances_ = result.mixtures.covariances
@@ -469,36 +527,38 @@ class GaussianMixtures:
         self.converged_ = result.converged
         return self
 
-    def _log_joint(self, points: Tensor) -> Tensor:
-        data = PreparedPoints(points)
+    def _prepare(self, points: FloatArray) -> PreparedPoints:
+        return PreparedPoints(torch.as_tensor(points, dtype=torch.float64, device=self.device))
+
+    def _log_joint(self, points: FloatArray) -> Tensor:
+        data = self._prepare(points)
         centred = Mixtures(self.weights_, self.means_ - data.centre, self.covariances_)
         return EMRun(data, centred).log_joint()
 
-    def score_samples(self, points: Tensor) -> Tensor:
+    def score_samples(self, points: FloatArray) -> FloatArray:
         """Return log densities, shape (n_models, n_samples), nats."""
-        return torch.logsumexp(self._log_joint(points), 1)
+        return torch.logsumexp(self._log_joint(points), 1).cpu().numpy()
 
-    def predict(self, points: Tensor) -> Tensor:
+    def predict(self, points: FloatArray) -> NDArray[np.int64]:
         """Return the most probable component, shape (n_models, n_samples)."""
-        return self._log_joint(points).argmax(1)
+        return self._log_joint(points).argmax(1).cpu().numpy()
 
-    def bic(self, points: Tensor) -> Tensor:
+    def bic(self, points: FloatArray) -> FloatArray:
         """Return BIC, shape (n_models,): -2 log likelihood + parameters log n."""
         scores = self.score_samples(points)
         used = (self.weights_ > 0).sum(-1)
-        n_free = used.to(scores) * (n_parameters(1, points.shape[-1]) + 1) - 1
+        n_free = used * (n_parameters(1, points.shape[-1]) + 1) - 1
         return -2.0 * scores.sum(-1) + n_free * math.log(scores.shape[-1])
 
 
-def _check_fit(points: Tensor, responsibilities: Tensor) -> None:
-    if not bool(torch.isfinite(points).all()):
-        raise ValueError("points: all values must be finite; drop rows with NaN or infinity")
+def _check_fit(points: FloatArray, responsibilities: FloatArray) -> None:
     if points.ndim not in (2, 3):
-        raise ValueError(f"points: need 2 or 3 axes, got shape {tuple(points.shape)}")
-    n_models, n_samples, _ = responsibilities.shape
-    clouds = n_models if points.ndim == 3 else 1
-    if points.shape[-2] != n_samples or (points.ndim == 3 and len(points) != clouds):
+        raise ValueError(f"points: need 2 or 3 axes, got shape {points.shape}; reshape the array")
+    if not np.isfinite(points).all():
+        raise ValueError("points: all values must be finite; drop rows with NaN or infinity")
+    n_models, n_samples = responsibilities.shape[:2]
+    if points.shape[-2] != n_samples or (points.ndim == 3 and len(points) != n_models):
         raise ValueError(
-            f"responsibilities: shape {tuple(responsibilities.shape)} does not match points "
-            f"{tuple(points.shape)}; need (n_models, n_samples, n_components)"
+            f"responsibilities: shape {responsibilities.shape} does not match points "
+            f"{points.shape}; need (n_models, n_samples, n_components)"
         )

@@ -186,7 +186,7 @@ def _summarize(search: PathSearch, k_min: int, k_max: int, started: float) -> Mo
     for k in ks.tolist():
         run = EMRun(search.data, search.fits[k].mixtures)
         posterior = run.responsibilities()[0]
-        log_likelihood.append(float(run.log_likelihood))
+        log_likelihood.append(float(run.log_likelihood[0]))
         entropy.append(-float((posterior.clamp(min=1e-300).log_() * posterior).sum()))
     price = np.log(search.n_samples) * np.array([n_parameters(k, search.data.dim) for k in ks])
     bic = price - 2.0 * np.array(log_likelihood)
@@ -203,7 +203,7 @@ def _summarize(search: PathSearch, k_min: int, k_max: int, started: float) -> Mo
         at_ceiling=k == k_max,
         at_floor=k == k_min > 1,
         n_repairs=0,
-        fitted=FittedMixture(weights.numpy(), (means + centre).numpy(), covariances.numpy()),
+        fitted=FittedMixture(weights, means + centre, covariances),
         n_iterations=search.n_iterations,
         wall_time_s=time.perf_counter() - started,
     )
@@ -227,16 +227,14 @@ def fit_from_truth(points: FloatArray, truth: TrueMixture) -> tuple[FittedMixtur
     """
     data = PreparedPoints(torch.from_numpy(_checked(points)))
     start = Mixtures(
-        torch.from_numpy(truth.weights)[None],
-        torch.from_numpy(truth.means)[None] - data.centre,
-        torch.diag_embed(torch.from_numpy(truth.variances))[None],
+        truth.weights[None],
+        truth.means[None] - data.centre,
+        (truth.variances[:, :, None] * np.eye(data.dim))[None],
     )
     result = run_em(EMRun(data, start), tol=1e-9, max_iter=2000)
-    log_likelihood = float(EMRun(data, result.mixtures).evaluate())
+    log_likelihood = float(EMRun(data, result.mixtures).evaluate()[0])
     weights, means, covariances = (part[0] for part in result.mixtures)
-    fitted = FittedMixture(
-        weights.numpy(), (means + data.centre[0]).numpy(), covariances.numpy()
-    )
+    fitted = FittedMixture(weights.numpy(), (means + data.centre[0]).numpy(), covariances.numpy())
     return fitted, log_likelihood
 
 
@@ -263,9 +261,7 @@ def control_gap(points: FloatArray, truth: TrueMixture, count: ModeCount) -> flo
     return float(count.bic.min() - (price - 2.0 * log_likelihood))
 
 
-def modal_em(
-    fitted: FittedMixture, *, tol: float = 1e-9, max_iter: int = 5000
-) -> FloatArray:
+def modal_em(fitted: FittedMixture, *, tol: float = 1e-9, max_iter: int = 5000) -> FloatArray:
     """Return the local maxima of a Gaussian mixture's density, found uphill from each mean.
 
     Parameters

@@ -26,7 +26,7 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from study.em import EMRun, Mixtures, PreparedPoints, n_parameters
+from study.em import EMRun, FloatArray, Mixtures, PreparedPoints, factorize, n_parameters
 
 
 # A component's points are whitened down to this ratio of smallest to largest variance.
@@ -49,8 +49,8 @@ class PathFit:
     converged: bool
 
 
-def merge_costs(mixtures: Mixtures) -> Tensor:
-    """Return Runnalls' cost (nats per sample) of merging each pair, shape (k, k).
+def merge_costs(mixtures: Mixtures) -> FloatArray:
+    """Return Runnalls' cost (nats per sample) of merging each pair of components.
 
     Parameters
     ----------
@@ -58,38 +58,43 @@ def merge_costs(mixtures: Mixtures) -> Tensor:
 
     Returns
     -------
-    Tensor, shape (k, k)
+    ndarray, shape (k, k)
         Infinite on and below the diagonal.
     """
     weights, means, covariances = (part[0] for part in mixtures)
-    joint = weights[:, None] + weights
-    share = (weights[:, None] / joint)[..., None, None]
-    gap = means[:, None] - means
-    spread = gap[..., :, None] * gap[..., None, :]
-    merged = share * covariances[:, None] + (1 - share) * covariances + share * (1 - share) * spread
-    log_det = torch.linalg.slogdet(covariances).logabsdet
-    loss = joint * torch.linalg.slogdet(merged).logabsdet
-    cost = 0.5 * (loss - weights[:, None] * log_det[:, None] - weights * log_det)
-    below = torch.ones_like(cost, dtype=torch.bool).tril()
-    return cost.masked_fill(below, torch.inf)
+    k = len(weights)
+    first, second = np.triu_indices(k, 1)
+    joint = weights[first] + weights[second]
+    share = (weights[first] / joint)[:, None, None]
+    gap = means[first] - means[second]
+    merged = share * covariances[first] + (1 - share) * covariances[second]
+    merged += share * (1 - share) * gap[:, :, None] * gap[:, None, :]
+    own = weights * np.linalg.slogdet(covariances)[1]
+    cost = np.full((k, k), np.inf)
+    cost[first, second] = 0.5 * (
+        joint * np.linalg.slogdet(merged)[1] - own[first] - own[second]
+    )
+    return cost
 
 
 def merge_pair(mixtures: Mixtures, first: int, second: int) -> Mixtures:
     """Return the mixture with two components replaced by one of the same moments (B = 1)."""
-    weights, means, covariances = (part[0] for part in mixtures)
-    pair = torch.tensor([first, second])
-    weight = weights[pair].sum()
-    share = weights[pair] / weight
-    mean = share @ means[pair]
-    gap = means[pair] - mean
-    spread = covariances[pair] + gap[:, :, None] * gap[:, None, :]
+    pair = [first, second]
+    weights, means, covariances = (part[0, pair] for part in mixtures)
+    share = weights / weights.sum()
+    mean = share @ means
+    gap = means - mean
+    spread = covariances + gap[:, :, None] * gap[:, None, :]
     covariance = (share[:, None, None] * spread).sum(0)
-    keep = [j for j in range(len(weights)) if j not in (first, second)]
-    return Mixtures(
-        torch.cat([weights[keep], weight[None]])[None],
-        torch.cat([means[keep], mean[None]])[None],
-        torch.cat([covariances[keep], covariance[None]])[None],
-    )
+    merged = Mixtures(weights.sum()[None], mean[None], covariance[None])
+    return _replace(mixtures, pair, merged)
+
+
+def _replace(mixtures: Mixtures, gone: list[int], new: Mixtures) -> Mixtures:
+    """Return a mixture (B = 1) without the components `gone` and with new ones (no B axis)."""
+    keep = [j for j in range(mixtures.weights.shape[1]) if j not in gone]
+    parts = zip(mixtures, new, strict=True)
+    return Mixtures(*(np.concatenate([old[0, keep], more])[None] for old, more in parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,7 @@ class Split:
     gain : float
         Log likelihood (nats) that two components gain over one on the component's own points.
     children : Mixtures
-        The two parts (B = 1), weights summing to one, in the coordinates of the path.
+        The two parts, without a B axis; weights sum to one; in the coordinates of the path.
     """
 
     gain: float
@@ -110,14 +115,8 @@ class Split:
 
 def split_component(mixtures: Mixtures, component: int, children: Mixtures) -> Mixtures:
     """Return the mixture with one component replaced by two parts of it (B = 1)."""
-    weights, means, covariances = (part[0] for part in mixtures)
-    keep = [j for j in range(len(weights)) if j != component]
-    shares, centres, shapes = (part[0] for part in children)
-    return Mixtures(
-        torch.cat([weights[keep], weights[component] * shares])[None],
-        torch.cat([means[keep], centres])[None],
-        torch.cat([covariances[keep], shapes])[None],
-    )
+    scaled = children._replace(weights=mixtures.weights[0, component] * children.weights)
+    return _replace(mixtures, [component], scaled)
 
 
 class _SplitCache:
@@ -126,47 +125,35 @@ class _SplitCache:
     def __init__(self, *, tolerance: float = 0.03, capacity: int = 120) -> None:
         self.tolerance = tolerance
         self.capacity = capacity
-        self._keys: Tensor | None = None
+        self._keys: FloatArray = np.empty((0, 0))
         self._splits: list[Split | None] = []
 
-    def _describe(self, mixtures: Mixtures) -> Tensor:
-        return torch.cat(
-            [mixtures.weights[0][:, None], mixtures.means[0], mixtures.covariances[0].flatten(1)],
-            1,
-        )
+    @staticmethod
+    def _describe(mixtures: Mixtures) -> FloatArray:
+        weights, means, covariances = (part[0] for part in mixtures)
+        return np.concatenate([weights[:, None], means, covariances.reshape(len(means), -1)], 1)
 
     def find(self, mixtures: Mixtures) -> list[Split | None | int]:
         """Return each component's known forecast, or its index where there is none."""
         known: list[Split | None | int] = list(range(mixtures.weights.shape[1]))
-        if self._keys is None:
+        if not self._splits:
             return known
+        weights, means, covariances = (part[0] for part in mixtures)
+        dim = means.shape[1]
+        variance = np.trace(covariances, axis1=1, axis2=2)
+        scale = np.stack([weights, np.sqrt(variance), variance]).repeat([1, dim, dim * dim], 0).T
         keys = self._describe(mixtures)
-        dim = mixtures.means.shape[-1]
-        variance = mixtures.covariances[0].diagonal(dim1=-2, dim2=-1).sum(-1)
-        # tolerances relative to weight, root of trace, trace
-        scale = torch.cat(
-            [
-                mixtures.weights[0][:, None],
-                variance.sqrt()[:, None].expand(-1, dim),
-                variance[:, None].expand(-1, dim * dim),
-            ],
-            1,
-        )
-        apart = ((keys[:, None] - self._keys).abs() / scale[:, None]).amax(-1)
-        nearest = apart.min(1)
-        for j, (gap, at) in enumerate(
-            zip(nearest.values.tolist(), nearest.indices.tolist(), strict=True)
-        ):
-            if gap < self.tolerance:
+        apart = np.abs((keys[:, None] - self._keys) / scale[:, None]).max(-1)
+        nearest = apart.argmin(1)
+        for j, at in enumerate(nearest.tolist()):
+            if apart[j, at] < self.tolerance:
                 known[j] = self._splits[at]
         return known
 
     def add(self, mixtures: Mixtures, components: list[int], splits: list[Split | None]) -> None:
         keys = self._describe(mixtures)[components]
-        self._keys = keys if self._keys is None else torch.cat([self._keys, keys])
-        self._splits = [*self._splits, *splits]
-        self._keys = self._keys[-self.capacity :]
-        self._splits = self._splits[-self.capacity :]
+        self._keys = np.concatenate([self._keys, keys])[-self.capacity :] if self._splits else keys
+        self._splits = [*self._splits, *splits][-self.capacity :]
 
 
 class _SplitForecast:
@@ -188,89 +175,89 @@ class _SplitForecast:
         self.components = components
         labels = (posterior.cumsum(0) < draws).sum(0).clamp_(max=k - 1)
         order = torch.argsort(labels, stable=True)
-        self.counts = torch.bincount(labels, minlength=k)
+        self.counts = torch.bincount(labels, minlength=k).cpu().numpy()
         if len(components) < k:
-            wanted = torch.zeros(k, dtype=torch.bool)
+            wanted = torch.zeros(k, dtype=torch.bool, device=labels.device)
             wanted[components] = True
             order = order[wanted[labels[order]]]
             self.counts = self.counts[components]
-        ends = [0, *self.counts.cumsum(0).tolist()]
+        ends = [0, *self.counts.cumsum().tolist()]
         self.segments = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
         self._whiten(data.points[0][order], data.features[0][order])
 
     def _whiten(self, points: Tensor, features: Tensor) -> None:
         dim, data = self.data.dim, self.data
-        sums = torch.stack([features[part].sum(0) for part in self.segments])
-        scatter = data.unpack(sums / self.counts.clamp(min=1)[:, None])
+        sums = torch.stack([features[part].sum(0) for part in self.segments]).cpu().numpy()
+        scatter = data.unpack(sums / np.maximum(self.counts, 1)[:, None])
         self.means = scatter[:, 0, 1:]
         covariances = scatter[:, 1:, 1:] - self.means[:, :, None] * self.means[:, None, :]
-        values, vectors = torch.linalg.eigh(covariances)
-        floor = SMALLEST_VARIANCE_RATIO * values[:, -1:].clamp(min=1e-300)
-        scale = values.clamp(min=1e-6).maximum(floor).sqrt()
+        values, vectors = np.linalg.eigh(covariances)
+        floor = np.maximum(SMALLEST_VARIANCE_RATIO * values[:, -1:], 1e-6)
+        scale = np.sqrt(np.maximum(values, floor))
         self.roots = vectors * scale[:, None, :]
         inverses = vectors / scale[:, None, :]
-        shifts = (self.means[:, None] @ inverses)[:, 0]
+        shifts = data.to_device((self.means[:, None] @ inverses)[:, 0])
         white = torch.empty_like(points)
-        for part, inverse, shift in zip(self.segments, inverses, shifts, strict=True):
+        for part, inverse, shift in zip(
+            self.segments, data.to_device(inverses), shifts, strict=True
+        ):
             torch.sub(points[part] @ inverse, shift, out=white[part])
         extended = torch.cat([torch.ones_like(white[:, :1]), white], 1)
         self.features = extended[:, data.rows] * extended[:, data.columns]
         self.features_by_row = self.features.T.contiguous()
-        self.totals = torch.stack([self.features[part].sum(0) for part in self.segments])
-        self.ridge = 1e-3 * torch.eye(dim + 1, dtype=points.dtype, device=points.device)
+        totals = torch.stack([self.features[part].sum(0) for part in self.segments])
+        self.totals = totals.cpu().numpy()
+        self.ridge = 1e-3 * np.eye(dim + 1)
         self.ridge[0, 0] = 0.0
 
-    def _evaluate(self, coefficients: Tensor) -> Tensor:
+    def _evaluate(self, coefficients: FloatArray) -> Tensor:
         """Evaluate coefficients (k, S, F) on each component's own points, shape (S, n)."""
         out = self.features.new_empty(coefficients.shape[1], len(self.features))
-        for rows, part in zip(coefficients, self.segments, strict=True):
+        forms = self.data.to_device(coefficients)
+        for rows, part in zip(forms, self.segments, strict=True):
             torch.mm(rows, self.features_by_row[:, part], out=out[:, part])
         return out
 
-    def _starts(self, generator: np.random.Generator, n_random: int) -> Tensor:
+    def _starts(self, generator: np.random.Generator, n_random: int) -> FloatArray:
         """Return discriminants (k, S, F): halves along each axis, core and rim, random pairs."""
-        dim, k = self.data.dim, len(self.counts)
-        fixed = self.features.new_zeros(dim + 1, self.features.shape[1])
-        fixed[range(dim), range(1, dim + 1)] = 1.0
-        fixed[dim, (self.data.rows == self.data.columns).nonzero()[:, 0]] = 1.0
-        fixed[dim, 0] = -dim
-        draws = torch.from_numpy(generator.random((k, 2 * n_random)))
-        first = torch.tensor([part.start for part in self.segments])
-        chosen = first[:, None] + (draws * self.counts[:, None]).long()
-        pairs = self.features[chosen.clamp_(max=len(self.features) - 1), 1 : dim + 1]
+        dim, k, data = self.data.dim, len(self.counts), self.data
+        starts = np.zeros((k, dim + 1 + n_random, len(data.packing)))
+        starts[:, range(dim), range(1, dim + 1)] = 1.0
+        starts[:, dim, data.rows == data.columns] = 1.0
+        starts[:, dim, 0] = -dim
+        first = np.array([part.start for part in self.segments])
+        draws = generator.random((k, 2 * n_random)) * self.counts[:, None]
+        chosen = np.minimum(first[:, None] + draws.astype(np.int64), len(self.features) - 1)
+        pairs = self.features[torch.from_numpy(chosen), 1 : dim + 1].cpu().numpy()
         near, far = pairs[:, :n_random], pairs[:, n_random:]
-        linear = near - far
-        constant = 0.5 * (far.square() - near.square()).sum(-1, keepdim=True)
-        rest = linear.new_zeros(k, n_random, self.features.shape[1] - 1 - dim)
-        random = torch.cat([constant, linear, rest], -1)
-        return torch.cat([fixed.expand(k, -1, -1), random], 1)
+        starts[:, dim + 1 :, 0] = 0.5 * (far**2 - near**2).sum(-1)
+        starts[:, dim + 1 :, 1 : dim + 1] = near - far
+        return starts
 
-    def _maximize(self, shares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _maximize(self, shares: Tensor) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return counts (k, S, 2), scatters and coefficients of both parts given shares (S, n)."""
         data = self.data
-        first = torch.stack([shares[:, part] @ self.features[part] for part in self.segments])
-        moments = torch.stack([first, self.totals[:, None] - first], 2)
-        counts = moments[..., :1].clamp(min=1e-6)
-        scatter = data.unpack(moments / counts) + self.ridge
+        sums = torch.stack([shares[:, part] @ self.features[part] for part in self.segments])
+        first = sums.cpu().numpy()
+        moments = np.stack([first, self.totals[:, None] - first], 2)
+        counts = np.maximum(moments[..., 0], 1e-6)
+        scatter = data.unpack(moments / counts[..., None]) + self.ridge
         scatter[..., 0, 0] = 1.0
-        counts = counts[..., 0]
-        cholesky = torch.linalg.cholesky_ex(scatter).L
-        inverse = torch.cholesky_inverse(cholesky)
-        coefficients = inverse.flatten(-2)[..., data.packing] * data.multiplicity
-        half_log_det = cholesky.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        share = counts / counts.sum(-1, keepdim=True)
-        coefficients[..., 0] += share.log() - half_log_det + 0.5
+        factors = factorize(scatter)
+        coefficients = data.pack_form(factors.inverse)
+        log_share = np.log(counts / counts.sum(-1, keepdims=True))
+        coefficients[..., 0] += log_share - factors.half_log_det + 0.5
         return counts, scatter, coefficients
 
-    def _gains(self, counts: Tensor, coefficients: Tensor, shares: Tensor) -> Tensor:
+    def _gains(self, counts: FloatArray, coefficients: FloatArray) -> FloatArray:
         """Return what two parts gain over one (nats, in total), shape (k, S)."""
         first = self._evaluate(coefficients[:, :, 0])
         second = self._evaluate(coefficients[:, :, 1])
         density = torch.logaddexp(first, second)
         totals = torch.stack([density[:, part].sum(1) for part in self.segments])
         # One whitened Gaussian has mean log density -D/2, leaving out the same constant.
-        gains = totals + 0.5 * self.data.dim * self.counts[:, None]
-        return gains.masked_fill(~(counts.amin(-1) > self.data.dim + 1), -torch.inf)
+        gains = totals.cpu().numpy() + 0.5 * self.data.dim * self.counts[:, None]
+        return np.where(counts.min(-1) > self.data.dim + 1, gains, -np.inf)
 
     def run(
         self, generator: np.random.Generator, *, n_random: int, n_iter: int
@@ -281,7 +268,7 @@ class _SplitForecast:
             counts, scatter, coefficients = self._maximize(shares)
             difference = coefficients[:, :, 0] - coefficients[:, :, 1]
             shares = self._evaluate(difference).clamp_(-40.0, 40.0).sigmoid_()
-        gains = self._gains(counts, coefficients, shares)
+        gains = self._gains(counts, coefficients)
         splits: list[Split | None] = []
         for j, start in enumerate(gains.argmax(1).tolist()):
             gain = float(gains[j, start])
@@ -289,13 +276,115 @@ class _SplitForecast:
             splits.append(Split(gain, children) if math.isfinite(gain) else None)
         return splits
 
-    def _children(self, component: int, counts: Tensor, scatter: Tensor) -> Mixtures:
+    def _children(self, component: int, counts: FloatArray, scatter: FloatArray) -> Mixtures:
         root = self.roots[component]
         white = scatter[:, 0, 1:]
         covariances = scatter[:, 1:, 1:] - white[:, :, None] * white[:, None, :]
         means = white @ root.T + self.means[component]
-        covariances = root @ covariances @ root.T
-        return Mixtures((counts / counts.sum())[None], means[None], covariances[None])
+        return Mixtures(counts / counts.sum(), means, root @ covariances @ root.T)
+
+
+def add_component(mixtures: Mixtures, addition: Mixtures) -> Mixtures:
+    """Return the mixture with one more component; the others keep their proportions (B = 1)."""
+    rest = mixtures._replace(weights=mixtures.weights * (1.0 - addition.weights.sum()))
+    return _replace(rest, [], addition)
+
+
+def outlier_components(
+    data: PreparedPoints,
+    mixtures: Mixtures,
+    *,
+    n_seeds: int = 12,
+    n_near: int = 64,
+    n_iter: int = 10,
+) -> list[tuple[float, Mixtures]]:
+    """Forecast what one more component on left-out points would gain.
+
+    Parameters
+    ----------
+    data : PreparedPoints
+    mixtures : Mixtures, B = 1
+    n_seeds : int
+        Points of lowest density that a component is started on.
+    n_near, n_iter : int
+        Each start runs `n_iter` EM steps of its own component on its `n_near` nearest points.
+
+    Returns
+    -------
+    list of (gain, component)
+        Gain in nats (total), best first; the component has no B axis, its weight is its share.
+    """
+    n = data.n_samples
+    log_prob = EMRun(data, mixtures).log_prob()[0]
+    typical = np.tensordot(mixtures.weights[0], mixtures.covariances[0], 1)
+    root = data.to_device(np.linalg.inv(np.linalg.cholesky(typical)).T)
+    white = data.points[0] @ root
+    lowest = torch.argsort(log_prob)[: 4 * n_seeds]
+    seeds = _spread(white[lowest].cpu().numpy(), n_seeds)
+    chosen = lowest[seeds]
+    distance = torch.cdist(white[chosen], white)
+    near = distance.topk(min(n_near, n), largest=False).indices  # (seeds, near)
+    places, background = data.points[0][near].cpu().numpy(), log_prob[near].cpu().numpy()
+    start = Mixtures(
+        np.full(len(seeds), 3.0 / n),
+        data.points[0][chosen].cpu().numpy(),
+        np.broadcast_to(typical, (len(seeds), data.dim, data.dim)),
+    )
+    gains, found = _grow(places, background, start, n, n_iter)
+    order = np.argsort(-gains).tolist()
+    return [(float(gains[j]), Mixtures(*(part[j : j + 1] for part in found))) for j in order]
+
+
+def _grow(
+    places: FloatArray, background: FloatArray, start: Mixtures, n_samples: int, n_iter: int
+) -> tuple[FloatArray, Mixtures]:
+    """Run EM of one new component per seed against a fixed background.
+
+    Parameters
+    ----------
+    places : ndarray, shape (seeds, near, D)
+    background : ndarray, shape (seeds, near)
+        Log density of the places under the mixture as it is.
+    start : Mixtures
+        One component for each seed, no B axis.
+    n_samples, n_iter : int
+
+    Returns
+    -------
+    gains : ndarray, shape (seeds,), nats in total
+    found : Mixtures
+    """
+    dim = places.shape[-1]
+    weights, means, covariances = start
+    for _ in range(n_iter):
+        gaps = places - means[:, None]
+        precision = np.linalg.inv(covariances)
+        log_own = -0.5 * ((gaps @ precision) * gaps).sum(-1) - 0.5 * dim * math.log(2 * math.pi)
+        log_own -= 0.5 * np.linalg.slogdet(covariances)[1][:, None]
+        rest = np.log1p(-weights)
+        odds = np.log(weights)[:, None] + log_own - background - rest[:, None]
+        gains = np.logaddexp(odds, 0.0).sum(1) + n_samples * rest
+        found = Mixtures(weights, means, covariances)
+        shares = 1.0 / (1.0 + np.exp(-np.clip(odds, -500, 500)))
+        counts = np.maximum(shares.sum(1), 1e-3)
+        weights = counts / n_samples
+        means = (shares[..., None] * places).sum(1) / counts[:, None]
+        gaps = places - means[:, None]
+        covariances = (shares[..., None] * gaps).swapaxes(1, 2) @ gaps / counts[:, None, None]
+        covariances = covariances + 1e-6 * np.eye(dim)
+    return gains, found
+
+
+def _spread(candidates: FloatArray, n_seeds: int) -> list[int]:
+    """Take candidates in order, leaving out those within one unit of one already taken."""
+    taken: list[int] = []
+    for at, candidate in enumerate(candidates):
+        gaps = ((candidates[taken] - candidate) ** 2).sum(1)
+        if not (gaps < 1.0).any():
+            taken.append(at)
+        if len(taken) == n_seeds:
+            break
+    return taken
 
 
 class PathSearch:
@@ -322,6 +411,8 @@ class PathSearch:
         # log likelihood of the fit whose splits (merges) were last tried, for each k
         self._split_from: dict[int, float] = {}
         self._merged_from: dict[int, float] = {}
+        self._swapped_from: dict[int, float] = {}
+        self._added_from: dict[int, float] = {}
         self._cache = _SplitCache()
 
     def cost(self, k: int) -> float:
@@ -343,7 +434,7 @@ class PathSearch:
         current, delta = -math.inf, math.inf
         for iteration in range(max_iter):
             previous, before = current, delta
-            current = float(start.step())
+            current = float(start.step()[0])
             self.n_iterations += 1
             delta = current - previous
             if iteration < 2:
@@ -372,8 +463,8 @@ class PathSearch:
         if self._merged_from.get(k) == fit.log_likelihood:
             return False
         self._merged_from[k] = fit.log_likelihood
-        costs = merge_costs(fit.mixtures).flatten()
-        ranked = torch.argsort(costs)[: min(n_candidates, k * (k - 1) // 2)].tolist()
+        costs = merge_costs(fit.mixtures).ravel()
+        ranked = np.argsort(costs)[: min(n_candidates, k * (k - 1) // 2)].tolist()
         known = self.fits[k - 1].log_likelihood if k - 1 in self.fits else -math.inf
         improved = False
         for flat in ranked:
@@ -403,6 +494,40 @@ class PathSearch:
             improved |= self.offer(EMRun(self.data, proposal))
         return improved
 
+    def swap(self, k: int, n_candidates: int) -> bool:
+        """Propose fits with k components: one of the best is split while a pair is merged."""
+        fit = self.fits[k]
+        if k < 2 or self._swapped_from.get(k) == fit.log_likelihood:
+            return False
+        self._swapped_from[k] = fit.log_likelihood
+        proposals = []
+        for component, split in self._forecast(fit.mixtures):
+            apart = split_component(fit.mixtures, component, split.children)
+            costs = self.n_samples * merge_costs(apart)
+            costs[k - 1, k] = np.inf  # not the two parts again
+            for flat in np.argsort(costs, axis=None)[:2].tolist():
+                forecast = split.gain - 0.5 * float(costs.flat[flat])
+                proposals.append((forecast, apart, divmod(flat, k + 1)))
+        improved = False
+        for forecast, apart, (first, second) in sorted(proposals, key=lambda p: -p[0])[
+            :n_candidates
+        ]:
+            improved |= self.offer(EMRun(self.data, merge_pair(apart, first, second)))
+        return improved
+
+    def add_outliers(self, k: int, n_candidates: int) -> bool:
+        """Propose fits with k + 1 components: a new one on points that the best leaves out."""
+        fit = self.fits[k]
+        if self._added_from.get(k) == fit.log_likelihood:
+            return False
+        self._added_from[k] = fit.log_likelihood
+        improved = False
+        for gain, addition in outlier_components(self.data, fit.mixtures)[:n_candidates]:
+            known = self.fits[k + 1].log_likelihood if k + 1 in self.fits else -math.inf
+            if fit.log_likelihood + gain + SPLIT_GAIN_SLACK > known:
+                improved |= self.offer(EMRun(self.data, add_component(fit.mixtures, addition)))
+        return improved
+
     def _forecast(self, mixtures: Mixtures) -> list[tuple[int, Split]]:
         known = self._cache.find(mixtures)
         new = [entry for entry in known if isinstance(entry, int)]
@@ -416,7 +541,7 @@ class PathSearch:
                 known[j] = split
         return [(j, split) for j, split in enumerate(known) if isinstance(split, Split)]
 
-    def refine(self, k_min: int, k_max: int, *, rounds: int = 4) -> None:
+    def refine(self, k_min: int, k_max: int, *, rounds: int = 8, deep: bool = True) -> None:
         """Split up and merge down around the best k until nothing improves."""
         for _ in range(rounds):
             best = self.best_k()
@@ -427,6 +552,14 @@ class PathSearch:
             for k in range(high, low, -1):
                 if k in self.fits:
                     improved |= self.merge_down(k, 2)
+            if not improved and deep:
+                best = self.best_k()
+                improved = self.add_outliers(best, 2)
+                if best - 1 in self.fits:
+                    improved |= self.add_outliers(best - 1, 2)
+                for k in (best, best - 1, best + 1):
+                    if k in self.fits and NSWAP:
+                        improved |= self.swap(k, NSWAP)
             if not improved:
                 break
 
@@ -435,10 +568,10 @@ class PathSearch:
         lowest = self.cost(self.best_k())
         for k in [k for k in self.fits if self.cost(k) < lowest + window]:
             run = EMRun(self.data, self.fits[k].mixtures)
-            current, delta = float(run.step()), math.inf
+            current, delta = float(run.step()[0]), math.inf
             for _ in range(max_iter):
                 previous, before = current, delta
-                current = float(run.step())
+                current = float(run.step()[0])
                 delta = current - previous
                 self.n_iterations += 1
                 rate = min(max(delta / before, 0.0), 0.999) if before > 0 else 0.0
@@ -469,7 +602,7 @@ def search_path(
         for k in range(start, k_min, -1):
             scout.merge_down(k, 1)
         if scout is not path:
-            scout.refine(k_min, k_max, rounds=ROUNDS)
+            scout.refine(k_min, k_max, rounds=ROUNDS, deep=False)
             shift = scout.data.centre - path.data.centre
             top = min(scout.best_k() + 3, max(scout.fits))
             for k in range(k_min, top + 1):
@@ -482,4 +615,7 @@ def search_path(
             break
     path.polish()
     return path
+
+
 ROUNDS = 1
+NSWAP = 8
