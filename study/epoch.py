@@ -74,8 +74,9 @@ class EpochBuffers:
         -------
         recon, kl_nats : ndarray of shape (n_models,)
         """
-        recon = [residual.square().sum(dim=(2, 3)) for _, residual in self._kept]
-        kl = [kl_per_latent(heads).sum(dim=(2, 3)) for heads, _ in self._kept]
+        # Sums over several axes may run in another order when there is one model: flatten first.
+        recon = [residual.square().flatten(2).sum(dim=2) for _, residual in self._kept]
+        kl = [kl_per_latent(heads).flatten(2).sum(dim=2) for heads, _ in self._kept]
         n_samples = self._points.shape[1]
         return _sum_batches(recon) / n_samples, _sum_batches(kl) / n_samples
 

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float32
 from torch import Tensor
+from torch.nn import functional
 
 from study.config import Activation
-from study.vae import LOG_VARIANCE, Layer, ParameterStack, StackedVAE
+from study.vae import ALIGNMENT, LOG_VARIANCE, Layer, ParameterStack, StackedVAE, multiply
 
 aten = torch.ops.aten
 
@@ -45,6 +46,29 @@ class ActivationPair:
     saves_inputs: bool = False
 
 
+def _aligned(
+    operation: Callable[..., object],
+) -> Callable[..., object]:
+    """Make an elementwise operation round alike wherever a model lies in the stack.
+
+    PyTorch computes the last numbers of a tensor, those that fill no vector register, by another
+    formula for some functions. Each model's numbers are padded to whole registers, if need be.
+    The last argument is the output.
+    """
+
+    def apply(*tensors: Tensor) -> None:
+        excess = tensors[0][0].numel() % ALIGNMENT
+        if excess == 0:
+            operation(*tensors)
+            return
+        padding = (0, ALIGNMENT - excess)
+        padded = [functional.pad(tensor.flatten(1), padding) for tensor in tensors]
+        operation(*padded)
+        tensors[-1].copy_(padded[-1][:, : -padding[1]].view_as(tensors[-1]))
+
+    return apply
+
+
 ACTIVATION_PAIRS: dict[Activation, ActivationPair] = {
     "relu": ActivationPair(
         lambda inputs, out: torch.clamp_min(inputs, 0, out=out),
@@ -55,8 +79,10 @@ ACTIVATION_PAIRS: dict[Activation, ActivationPair] = {
         lambda grad, saved, out: aten.tanh_backward(grad, saved, grad_input=out),
     ),
     "elu": ActivationPair(
-        lambda inputs, out: aten.elu(inputs, out=out),
-        lambda grad, saved, out: aten.elu_backward(grad, 1, 1, 1, True, saved, grad_input=out),
+        _aligned(lambda inputs, out: aten.elu(inputs, out=out)),
+        _aligned(
+            lambda grad, saved, out: aten.elu_backward(grad, 1, 1, 1, True, saved, grad_input=out)
+        ),
     ),
     "gelu": ActivationPair(
         lambda inputs, out: aten.gelu(inputs, out=out),
@@ -64,13 +90,15 @@ ACTIVATION_PAIRS: dict[Activation, ActivationPair] = {
         saves_inputs=True,
     ),
     "silu": ActivationPair(
-        lambda inputs, out: aten.silu(inputs, out=out),
-        lambda grad, saved, out: aten.silu_backward(grad, saved, grad_input=out),
+        _aligned(lambda inputs, out: aten.silu(inputs, out=out)),
+        _aligned(lambda grad, saved, out: aten.silu_backward(grad, saved, grad_input=out)),
         saves_inputs=True,
     ),
     "softplus": ActivationPair(
-        lambda inputs, out: aten.softplus(inputs, out=out),
-        lambda grad, saved, out: aten.softplus_backward(grad, saved, 1, 20, grad_input=out),
+        _aligned(lambda inputs, out: aten.softplus(inputs, out=out)),
+        _aligned(
+            lambda grad, saved, out: aten.softplus_backward(grad, saved, 1, 20, grad_input=out)
+        ),
         saves_inputs=True,
     ),
 }
@@ -139,10 +167,10 @@ class NetworkPass:
         out : Tensor of shape (n_models, n_samples, n_outputs)
         """
         for layer, before, after in zip(self._layers, self._inputs, self._outputs, strict=False):
-            torch.baddbmm(layer.bias, values, layer.weight, out=before)
+            multiply(values, layer.weight, bias=layer.bias, out=before)
             self._activation.forward(before, after)
             values = after
-        torch.baddbmm(self._layers[-1].bias, values, self._layers[-1].weight, out=out)
+        multiply(values, self._layers[-1].weight, bias=self._layers[-1].bias, out=out)
 
     def backward(self, values: Tensor, grad: Tensor, values_grad: Tensor | None = None) -> None:
         """Write the gradients of the parameters, and of the inputs if asked.
@@ -159,20 +187,20 @@ class NetworkPass:
         for index in range(len(self._layers) - 1, 0, -1):
             self._parameters_grad(index, self._outputs[index - 1], grad)
             hidden_grad = self._hidden_grads[index - 1]
-            torch.bmm(grad, self._layers[index].weight.transpose(1, 2), out=hidden_grad)
+            multiply(grad, self._layers[index].weight.transpose(1, 2), out=hidden_grad)
             self._activation.backward(hidden_grad, self._inputs[index - 1], hidden_grad)
             grad = hidden_grad
         self._parameters_grad(0, values, grad)
         if values_grad is not None:
-            torch.bmm(grad, self._layers[0].weight.transpose(1, 2), out=values_grad)
+            multiply(grad, self._layers[0].weight.transpose(1, 2), out=values_grad)
 
     def _parameters_grad(self, index: int, values: Tensor, grad: Tensor) -> None:
         target = self._gradients[index]
         torch.sum(grad, dim=1, keepdim=True, out=target.bias)
         if target.weight.is_contiguous():
-            torch.bmm(values.transpose(1, 2), grad, out=target.weight)
+            multiply(values.transpose(1, 2), grad, out=target.weight)
         else:
-            torch.bmm(values.transpose(1, 2), grad, out=self._beside[index])
+            multiply(values.transpose(1, 2), grad, out=self._beside[index])
             target.weight.copy_(self._beside[index])
 
 

@@ -24,7 +24,7 @@ from study.config import ModelConfig, TrainingConfig
 from study.epoch import EpochBuffers, kl_per_latent
 from study.fitted import FittedVAE, Member, initial_stack
 from study.gradients import GradientPass
-from study.vae import ParameterStack, StackedVAE
+from study.vae import ParameterStack
 
 ACTIVE_UNIT_VARIANCE = 0.01
 CHECKPOINT_POINTS = 2_000
@@ -244,7 +244,7 @@ class _Training:
         return torch.stack(finite).all(dim=0).cpu().numpy()
 
     def _record_checkpoint(self, epoch: int) -> Checkpoint:
-        active_units, kl_nats = _latent_usage(self._fitted.vae, self._points)
+        active_units, kl_nats = _latent_usage(self._fitted, self._points)
         checkpoint = Checkpoint(
             epoch=epoch,
             recon=self._recon[:, epoch - 1].copy(),
@@ -279,15 +279,16 @@ def checkpoint_epochs(training: TrainingConfig) -> frozenset[int]:
     return frozenset((*wanted, training.epochs))
 
 
-def _latent_usage(vae: StackedVAE, points: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _latent_usage(fitted: FittedVAE, points: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Return active units (n_models,) and KL per latent (n_models, latent_dim)."""
-    mu, log_variance = vae.encode(points[:, :CHECKPOINT_POINTS])
-    kl = kl_per_latent(torch.cat((mu, log_variance), dim=-1))
-    # Model by model, in float64: the order of a sum must not depend on the stack.
-    with np.errstate(invalid="ignore", over="ignore"):
-        variance = np.stack([m.var(axis=0) for m in mu.double().cpu().numpy()])
-        kl_nats = np.stack([m.mean(axis=0) for m in kl.double().cpu().numpy()])
-    return (variance > ACTIVE_UNIT_VARIANCE).sum(axis=1), kl_nats
+    active_units, kl_nats = [], []
+    for index in range(len(points)):
+        vae = fitted.select(index).vae
+        heads = torch.cat(vae.encode(points[index : index + 1, :CHECKPOINT_POINTS]), dim=-1)
+        variance = heads[0, :, : vae.model.latent_dim].double().var(dim=0, correction=0)
+        active_units.append((variance > ACTIVE_UNIT_VARIANCE).sum().item())
+        kl_nats.append(kl_per_latent(heads)[0].double().mean(dim=0).cpu().numpy())
+    return np.array(active_units), np.stack(kl_nats)
 
 
 def adam(

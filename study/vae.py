@@ -261,5 +261,46 @@ class StackedVAE:
     def _forward(self, layers: Sequence[Layer], values: Tensor) -> Tensor:
         activation = ACTIVATIONS[self.model.activation]
         for layer in layers[:-1]:
-            values = activation(torch.baddbmm(layer.bias, values, layer.weight))
-        return torch.baddbmm(layers[-1].bias, values, layers[-1].weight)
+            values = activation(multiply(values, layer.weight, bias=layer.bias))
+        return multiply(values, layers[-1].weight, bias=layers[-1].bias)
+
+
+def multiply(
+    left: Float32[Tensor, "models rows inner"],
+    right: Float32[Tensor, "models inner columns"],
+    *,
+    bias: Float32[Tensor, "models 1 columns"] | None = None,
+    out: Float32[Tensor, "models rows columns"] | None = None,
+) -> Float32[Tensor, "models rows columns"]:
+    """Return each model's matrix product, with a rounding that does not depend on their number.
+
+    Where a product has one row, one column or one term, PyTorch takes another path for one model
+    than for several; those are written out instead.
+
+    Parameters
+    ----------
+    left : Tensor of shape (n_models, n_rows, n_inner)
+    right : Tensor of shape (n_models, n_inner, n_columns)
+    bias : Tensor of shape (n_models, 1, n_columns), optional
+        Added to every row.
+    out : Tensor of shape (n_models, n_rows, n_columns), optional
+        Contiguous.
+
+    Returns
+    -------
+    Tensor of shape (n_models, n_rows, n_columns)
+    """
+    n_rows, n_inner, n_columns = left.shape[1], left.shape[2], right.shape[2]
+    if min(n_rows, n_inner, n_columns) > 1:
+        if bias is None:
+            return torch.bmm(left, right, out=out)
+        return torch.baddbmm(bias, left, right, out=out)
+    if n_inner == 1:
+        product = left * right
+    else:
+        # (models, rows, 1, inner) * (models, 1, columns, inner): one of rows and columns is 1.
+        terms = left.unsqueeze(2) * right.transpose(1, 2).unsqueeze(1)
+        product = terms.contiguous().sum(dim=3)
+    if bias is not None:
+        product = product + bias
+    return product if out is None else out.copy_(product)

@@ -120,3 +120,23 @@ def test_models_do_not_see_each_other() -> None:
     for name, share in gradients.items():
         assert torch.equal(share[[0, 2]], before[name][[0, 2]])
         assert share[1].isnan().any()
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATION_PAIRS))
+@pytest.mark.parametrize("n_samples", [1, 9, 16])
+def test_activations_round_alike_wherever_the_model_lies(name: str, n_samples: int) -> None:
+    torch.set_num_threads(1)
+    pair = ACTIVATION_PAIRS[name]  # type: ignore[index]
+    inputs = 3 * torch.randn(5, n_samples, 7, generator=torch.Generator().manual_seed(0))
+
+    def both(values: Tensor) -> tuple[Tensor, Tensor]:
+        outputs, grad = torch.empty_like(values), torch.ones_like(values)
+        pair.forward(values, outputs)
+        pair.backward(grad, values if pair.saves_inputs else outputs, grad)
+        return outputs, grad
+
+    together = both(inputs)
+    for index in range(5):
+        alone = both(inputs[index : index + 1].clone())
+        assert torch.equal(together[0][index], alone[0][0])
+        assert torch.equal(together[1][index], alone[1][0])
