@@ -41,10 +41,11 @@ class Manifest:
     n_trials: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Results:
     """All tables of one sweep; `plan` has a row for each planned trial, finished or not.
 
+    Two objects are equal only if they are the same one, which lets summaries be remembered.
     Tables that were not kept (point galleries stay out of version control) are empty frames.
     """
 

@@ -135,6 +135,8 @@ def save_figure(drawn: Drawn, stem: Path, results: Results) -> Path:
     common = {"Title": drawn.title, "Description": drawn.caption, "Source": source}
     png = stem.with_suffix(".png")
     drawn.figure.savefig(png, metadata=common | {"Query": drawn.query})
+    # The layout of the first drawing stays: solving it again takes as long as drawing.
+    drawn.figure.set_layout_engine("none")
     # Without a date the same rows give the same file.
     vector: dict[str, Any] = {"Relation": drawn.query, "Date": None}
     drawn.figure.savefig(stem.with_suffix(".svg"), metadata=common | vector)

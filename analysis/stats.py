@@ -103,14 +103,17 @@ def cluster_means(values: ArrayLike, clusters: ArrayLike) -> FloatArray:
     array of shape (n_clusters,)
         In the order of the sorted cluster labels; clusters without a value are dropped.
     """
-    frame = pd.DataFrame({"value": _floats(values), "cluster": np.asarray(clusters)})
-    means = frame.dropna().groupby("cluster", sort=True)["value"].mean()
-    return np.asarray(means, dtype=np.float64)
+    x = _floats(values)
+    known = ~np.isnan(x)
+    _, index = np.unique(np.asarray(clusters)[known], return_inverse=True)
+    return np.asarray(np.bincount(index, weights=x[known]) / np.bincount(index), dtype=np.float64)
 
 
 def _floats(values: ArrayLike) -> FloatArray:
     """Convert to float64; pandas' missing integers and booleans become NaN."""
-    return np.asarray(pd.Series(values).astype("Float64").to_numpy(np.float64, na_value=np.nan))
+    if isinstance(values, (pd.Series, pd.api.extensions.ExtensionArray)):
+        return np.asarray(values.to_numpy(np.float64, na_value=np.nan))
+    return np.asarray(values, dtype=np.float64)
 
 
 def mean_interval(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,11 @@ def cells(results: Results) -> pd.DataFrame:
         cell, the factors, n_planned, n_done, n_failed (diverged, timed out, failed), n_missing
         (planned, not yet run), n_data and n_init (seeds among the finished).
     """
+    return _cells(results).copy()
+
+
+@lru_cache(maxsize=4)
+def _cells(results: Results) -> pd.DataFrame:
     trials, factors = results.trials, list(results.manifest.factors)
     planned = results.plan["cell"].value_counts()
     rows = []
@@ -138,6 +144,12 @@ def coverage_by_cell(results: Results, *, level: float = 0.95) -> pd.DataFrame:
         share_low and share_high (of all planned trials, if none or all of the missing ones were
         at the ceiling), k_median (Kaplan-Meier, inf: above the ceiling).
     """
+    return _coverage_by_cell(results, level).copy()
+
+
+# Figure, tables, captions and answer ask for the same estimates: they are bootstrapped once.
+@lru_cache(maxsize=4)
+def _coverage_by_cell(results: Results, level: float) -> pd.DataFrame:
     planned = cells(results).set_index("cell")["n_planned"]
     rows = []
     for head, group in _by_cell(results):
@@ -212,6 +224,11 @@ def contrasts_by_cell(results: Results, *, level: float = 0.95) -> pd.DataFrame:
         p_value (sign-flip), p_holm (Holm over the whole table), superiority, dz and
         share_at_ceiling: where it is not 0 the difference is a lower bound.
     """
+    return _contrasts_by_cell(results, level).copy()
+
+
+@lru_cache(maxsize=4)
+def _contrasts_by_cell(results: Results, level: float) -> pd.DataFrame:
     rows = []
     for head, group in _by_cell(results):
         for source, protocol in _counted(group):

@@ -1,0 +1,58 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from analysis import load
+from study.results import SCHEMA_VERSION, ResultsError
+
+
+def test_trials_have_one_row_each_with_their_control(results_folder: Path) -> None:
+    trials = load.load_trials(results_folder)
+    assert len(trials) == trials["trial_id"].nunique() == 150
+    assert trials["k_data_calibrated"].notna().all()
+    assert set(trials["status"]) == {"done", "diverged", "timeout"}
+
+
+@pytest.mark.parametrize(
+    "name", ["curves", "counts", "components", "recall", "points", "manifest"]
+)
+def test_every_table_has_a_loader(results_folder: Path, name: str) -> None:
+    assert getattr(load, f"load_{name}")(results_folder) is not None
+
+
+def test_absent_folder(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match=r"no manifest\.json here"):
+        load.load_results(tmp_path / "nothing")
+
+
+def test_empty_sweep(build, tmp_path: Path) -> None:
+    folder = build(tmp_path / "empty", seeds=(0, 0))
+    with pytest.raises(ResultsError, match=r"no trial is recorded here; run python -m study"):
+        load.load_results(folder)
+
+
+def test_foreign_schema(build, tmp_path: Path) -> None:
+    folder = build(tmp_path / "old", seeds=(1, 1))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["schema_version"] = SCHEMA_VERSION + 1
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ResultsError, match="schema_version"):
+        load.load_results(folder)
+
+
+def test_truncated_table(build, tmp_path: Path) -> None:
+    folder = build(tmp_path / "torn", seeds=(1, 1))
+    part = folder / "parts" / "curves" / "part.parquet"
+    part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(ResultsError, match="not a whole table"):
+        load.load_results(folder)
+
+
+def test_unknown_factor(build, tmp_path: Path) -> None:
+    folder = build(tmp_path / "odd", seeds=(1, 1))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["factors"] = ["latent_dimm"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ResultsError, match="latent_dimm"):
+        load.load_results(folder)
