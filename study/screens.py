@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import pandas as pd
@@ -16,6 +17,7 @@ from study.results import PROTOCOLS, count_columns
 
 MAX_PLAN_LINES = 40
 SUMMARY_SOURCES = ("data", "means", "samples")
+SOURCE_NAMES = {"data": "data (control)"}
 
 
 def print_plan(
@@ -43,8 +45,9 @@ def print_plan(
     console.print(f"{sweep.name}: {sweep.question}", highlight=False, style="bold", markup=False)
     cells = cell_counts(trials, chosen)
     _print_rows(console, ("cell", "trials", "to run"), [(c, *n) for c, n in cells.items()])
-    rows = [(unit.label, len(unit.trials), unit.shape) for unit in units]
-    _print_rows(console, ("unit", "trials", "shape"), rows)
+    alike = Counter((unit.label, unit.shape) for unit in units)
+    rows = [(f"{n} x {label}", shape) for (label, shape), n in alike.items()]
+    _print_rows(console, ("units", "each"), rows)
     console.print(
         f"{len(trials)} trials in {len(cells)} cells, {len(chosen)} of them to run now, "
         f"in {len(units)} units on {n_workers} workers.\n"
@@ -88,23 +91,26 @@ def coverage_table(trials: pd.DataFrame) -> Table:
     -------
     rich.table.Table
     """
-    table = Table(title="Coverage k/K: mean over done trials (share of counts at the ceiling)")
+    table = Table(title="Coverage k/K, mean over done trials (share of counts at the ceiling)")
     table.add_column("cell")
     table.add_column("done", justify="right")
-    shown = [
-        (source, protocol)
-        for protocol in PROTOCOLS
-        for source in SUMMARY_SOURCES
-        if trials[count_columns(source, protocol)[0]].notna().any()
-    ]
-    for source, protocol in shown:
-        label = "control (data)" if source == "data" else source
-        table.add_column(f"{label}\n{protocol}", justify="right")
+    table.add_column("source")
+    for protocol in PROTOCOLS:
+        table.add_column(protocol, justify="right")
     for cell, rows in trials.groupby("cell", sort=False):
         done = rows[rows["status"] == "done"]
-        values = [_coverage_text(done, source, protocol) for source, protocol in shown]
-        table.add_row(str(cell), f"{len(done)}/{len(rows)}", *values)
+        shown = [source for source in SUMMARY_SOURCES if _is_counted(done, source)]
+        for line, source in enumerate(shown or [""]):
+            name = (str(cell), f"{len(done)}/{len(rows)}") if line == 0 else ("", "")
+            values = (_coverage_text(done, source, protocol) for protocol in PROTOCOLS)
+            table.add_row(*name, SOURCE_NAMES.get(source, source), *(values if source else ()))
+        table.add_section()
     return table
+
+
+def _is_counted(rows: pd.DataFrame, source: str) -> bool:
+    names = [count_columns(source, protocol)[0] for protocol in PROTOCOLS]
+    return bool(rows[names].notna().any(axis=None))
 
 
 def _coverage_text(rows: pd.DataFrame, source: str, protocol: str) -> str:
