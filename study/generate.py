@@ -22,7 +22,9 @@ from study.seeds import numpy_generator, torch_generator
 
 # Rows computed at once: the widest layer's outputs stay in a core's cache.
 CHUNK_ROWS = 1_024
-N_IMPORTANCE_DRAWS = 200
+N_IMPORTANCE_DRAWS = 100
+# The proposal's standard deviation over the encoder's: heavier tails than the true posterior's.
+PROPOSAL_WIDTH = 1.5
 # Index of the stream of held-out noise, beside the training's own.
 HELDOUT_NOISE = 1
 
@@ -149,9 +151,13 @@ def importance_log_prob(
     *,
     n_draws: int = N_IMPORTANCE_DRAWS,
 ) -> Float64[np.ndarray, " samples"]:
-    """Estimate the log density of each point under the model, by importance sampling from q(z|x).
+    """Estimate the log density of each point under the model, by importance sampling.
 
-    The estimate is low on average (Burda et al. 2015); more draws lower the bias.
+    The estimate is low on average (Burda et al. 2015), less so with more draws. The proposal is
+    q(z|x) widened 1.5 times: on the original's setting (1,000 held-out points, 40 epochs, against
+    40,000 draws) 100 draws are then 0.002 nats low on average, while q(z|x) itself is 0.022 nats
+    low with 100 draws and 0.004 nats with 5,000. 1,000 points take about 0.13 s on one core; the
+    standard error of a forward KL from 2,000 points is 0.02 nats.
 
     Parameters
     ----------
@@ -185,10 +191,11 @@ def importance_log_prob(
 def _log_mean_weight(
     model: FittedVAE, inputs: Tensor, n_draws: int, generator: torch.Generator
 ) -> Tensor:
-    """Return log mean_k p(x, z_k) / q(z_k|x) of each row of a stack of one; shape (n_samples,)."""
+    """Return log mean_k p(x, z_k) / proposal(z_k) of each row of a stack of one."""
     n_samples, dim = inputs.shape[1:]
     mu, log_variance = (part[0, :, None] for part in model.vae.encode(inputs))
     noise = torch.randn(n_samples, n_draws, mu.shape[-1], generator=generator).to(mu.device)
+    log_variance = log_variance + 2 * np.log(PROPOSAL_WIDTH)
     latents = mu + (log_variance / 2).exp() * noise  # (n_samples, n_draws, latent_dim)
     means = model.vae.decode(latents.flatten(0, 1)[None])[0].view(n_samples, n_draws, dim)
     variance = float(model.decoder_variance[0])

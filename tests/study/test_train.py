@@ -395,9 +395,9 @@ def test_trained_linear_autoencoder_reaches_the_water_filling(
     points = rng.standard_normal((1, 4_000, 3)) * np.sqrt([4.0, 1.0, 0.25])
     spectrum = np.linalg.eigvalsh(np.cov(points[0].T, ddof=0))
     expected_recon, expected_kl, n_active = _water_filling(spectrum, beta, latent_dim)
-    members = [Member(data_seed=0, init_seed=0, kl_weight=beta, learning_rate=1e-3)]
+    members = [Member(data_seed=0, init_seed=0, kl_weight=beta, learning_rate=1e-2)]
     model = ModelConfig(latent_dim=latent_dim, hidden=())
-    stack = _train(points, members, model, epochs=150, batch_size=128)
+    stack = _train(points, members, model, epochs=400, batch_size=500)
     # One draw of the noise leaves 1 % in the reconstruction: average it with the last epochs'.
     _, kl_nats, _ = heldout_losses(stack.fitted, 0, points[0])
     assert stack.train_recon[0, -10:].mean() == pytest.approx(expected_recon, rel=0.02)
