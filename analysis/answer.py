@@ -22,7 +22,7 @@ def sentences(results: Results) -> list[str]:
     coverage = summary.coverage_by_cell(results)
     if coverage.empty:
         return [captions.denominators(results), "No trial finished, so nothing was measured."]
-    found = [captions.denominators(results), *_ceiling(coverage), *_control(coverage)]
+    found = [captions.denominators(results), *_ceiling(coverage), *_control(results, coverage)]
     found += _contrast(results)
     found += _trend(results, summary.endpoints_by_cell(results))
     if summary.is_the_original(results):
@@ -56,7 +56,7 @@ def _median(rows: pd.DataFrame) -> str:
     return f"{low:g}" if low == high else f"{low:g} to {tail}, by cell"
 
 
-def _control(coverage: pd.DataFrame) -> list[str]:
+def _control(results: Results, coverage: pd.DataFrame) -> list[str]:
     """Say what the instruments find on true data."""
     found = []
     for protocol in ("original", "calibrated"):
@@ -65,9 +65,11 @@ def _control(coverage: pd.DataFrame) -> list[str]:
             low, high = rows["estimate"].min(), rows["estimate"].max()
             span = f"{low:.0%}" if f"{low:.0%}" == f"{high:.0%}" else f"{low:.0%} to {high:.0%}"
             found.append(f"{span} by the {protocol} protocol")
+    lost = len(summary.lost_controls(results))
+    tail = f" ({captions.count(lost, 'control')} failed)" if lost else ""
     if not found:
-        return ["The control (true data) was not counted, so no count here has a yardstick."]
-    return ["On true data themselves, mean coverage is " + " and ".join(found) + "."]
+        return [f"The control (true data) was not counted{tail}: no count here has a yardstick."]
+    return ["On true data themselves, mean coverage is " + " and ".join(found) + f"{tail}."]
 
 
 def _contrast(results: Results) -> list[str]:

@@ -95,7 +95,9 @@ def tsne(points: pd.DataFrame, *, n_points: int = 400, seed: int = 0) -> pd.Data
 def _embed(chosen: pd.DataFrame, seed: int) -> pd.DataFrame:
     x = coordinates(chosen)
     perplexity = min(30.0, (len(x) - 1) / 3)
-    model = TSNE(perplexity=perplexity, init="pca", max_iter=500, random_state=seed)
+    # One coordinate has no second principal component to start from.
+    init = "pca" if x.shape[1] > 1 else "random"
+    model = TSNE(perplexity=perplexity, init=init, max_iter=500, random_state=seed)
     # Its threads wait for each other; on a busy machine one thread is several times faster.
     with threadpool_limits(1):
         plane = model.fit_transform(x)

@@ -31,11 +31,13 @@ class FactorAxis:
         self.places = dict(zip(self.levels, places, strict=True))
         steps = np.diff(sorted(self.places.values()))
         self.step = float(steps.min()) if len(steps) else 1.0
+        # With few levels a sideways shift need not grow with their distance.
+        self.nudge = min(self.step, float(np.ptp(places)) / 5) if len(steps) else 0.5
 
     def __call__(self, values: pd.Series, *, shift: float = 0.0) -> FloatArray:
-        """Place values, moved sideways by `shift` times 0.18 of the smallest step."""
+        """Place values, moved sideways by `shift` small steps."""
         place = np.array([self.places[value] for value in values], dtype=np.float64)
-        place += 0.18 * shift * self.step
+        place += 0.18 * shift * self.nudge
         return 10**place if self.is_log else place
 
     def widened(

@@ -74,6 +74,7 @@ def plot_loss_curves(
             label="original report",
         )
     ax.set(xlabel="epoch", ylabel=theme.name_of(quantity), yscale="log")
+    ax.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
     _plain_log_ticks(ax, "y")
     return ax
 

@@ -380,7 +380,7 @@ def _cells_to_draw(results: Results, frame: pd.DataFrame) -> list[str]:
 
     When there are too many: those that differ from the reference cell in the main factor alone.
     """
-    present = list(dict.fromkeys(frame["cell"]))
+    present = [cell for cell in summary.cells(results)["cell"] if cell in set(frame["cell"])]
     factors = summary.independent_factors(summary.cells(results), results.manifest.factors)
     if len(present) > MAX_LINES and len(factors) > 1:
         table = summary.cells(results).set_index("cell")

@@ -53,6 +53,7 @@ class Results:
     manifest: Manifest
     plan: pd.DataFrame
     trials: pd.DataFrame
+    controls: pd.DataFrame
     curves: pd.DataFrame
     counts: pd.DataFrame
     components: pd.DataFrame
@@ -107,6 +108,11 @@ def load_trials(path: str | Path) -> pd.DataFrame:
     return trials
 
 
+def load_controls(path: str | Path) -> pd.DataFrame:
+    """Read the counts of true data: one row for each mixture and way of counting."""
+    return read_table(path, "controls")
+
+
 def load_curves(path: str | Path) -> pd.DataFrame:
     """Read the training curves: one row for each trial and epoch."""
     return read_table(path, "curves")
@@ -149,6 +155,7 @@ def load_results(path: str | Path) -> Results:
         manifest=manifest,
         plan=read_table(path, "plan"),
         trials=trials,
+        controls=load_controls(path),
         curves=load_curves(path),
         counts=load_counts(path),
         components=load_components(path),

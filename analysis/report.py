@@ -25,6 +25,10 @@ from study.results import ResultsError
 Say = Callable[[str], None]
 
 
+class UnknownNameError(ValueError):
+    """A name that is neither a figure nor a table."""
+
+
 @dataclass(frozen=True, slots=True)
 class FigureEntry:
     """A figure as the page shows it; without an image when `reason` says why it is left out."""
@@ -77,12 +81,12 @@ def write_report(
     ------
     ResultsError
         The folder cannot be read or holds no trial.
-    ValueError
-        A name in `only` is unknown.
+    UnknownNameError
+        A name in `only` is neither a figure nor a table.
     """
     unknown = [name for name in only if name not in FIGURES and name not in TABLES]
     if unknown:
-        raise ValueError(_unknown_name(unknown[0]))
+        raise UnknownNameError(_unknown_name(unknown[0]))
     results = load_results(path)
     folder = Path(out) if out is not None else Path(path)
     wanted = set(only) or {*FIGURES, *TABLES}
@@ -223,7 +227,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             only=only,
             say=lambda line: print(line, file=sys.stderr, flush=True),
         )
-    except (ResultsError, ValueError, OSError) as error:
+    except (ResultsError, UnknownNameError, OSError) as error:
         print(f"analysis.report: {error}", file=sys.stderr)
         return 2
     print(f"report: {written}")

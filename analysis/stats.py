@@ -121,6 +121,7 @@ def mean_interval(
     clusters: ArrayLike,
     *,
     level: float = 0.95,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
     n_resamples: int = 4999,
     seed: int = 0,
 ) -> Interval:
@@ -135,6 +136,8 @@ def mean_interval(
         One value and one data seed for each trial.
     level : float
         In (0, 1).
+    bounds : (float, float)
+        What the quantity cannot leave; the interval is cut there.
     n_resamples, seed : int
         The bootstrap's.
 
@@ -163,10 +166,14 @@ def mean_interval(
     if np.ptp(means) <= 1e-12 * max(1.0, abs(estimate)):
         return Interval(estimate, estimate, estimate, n, "constant", nan)
     if n < BOOTSTRAP_CLUSTERS:
+        kind = "t"
         low, high = t_limits(estimate, float(means.std(ddof=1)), n, level=level)
-        return Interval(estimate, float(low), float(high), n, "t", level)
-    low, high = _bca_limits(means, level, n_resamples, seed)
-    return Interval(estimate, low, high, n, "bca", level)
+    else:
+        kind = "bca"
+        low, high = _bca_limits(means, level, n_resamples, seed)
+    # An estimate that is itself out of bounds is a fault of the rows: the interval shows it.
+    low, high = min(max(low, bounds[0]), estimate), max(min(high, bounds[1]), estimate)
+    return Interval(estimate, float(low), float(high), n, kind, level)
 
 
 def t_limits(mean: Any, sd: Any, n: Any, *, level: float = 0.95) -> tuple[Any, Any]:
@@ -218,20 +225,12 @@ def share_interval(flags: ArrayLike, clusters: ArrayLike, *, level: float = 0.95
         True, False or missing.
     clusters : array of shape (n,)
     """
-    interval = mean_interval(flags, clusters, level=level)
+    interval = mean_interval(flags, clusters, level=level, bounds=(0, 1))
     if interval.kind == "constant" and interval.estimate in (0.0, 1.0):
         n, successes = interval.n_clusters, round(interval.estimate * interval.n_clusters)
         exact = scipy.stats.binomtest(successes, n).proportion_ci(level, method="exact")
         return Interval(interval.estimate, float(exact.low), float(exact.high), n, "exact", level)
-    low, high = np.clip([interval.low, interval.high], 0, 1)
-    return Interval(
-        interval.estimate,
-        float(low),
-        float(high),
-        interval.n_clusters,
-        interval.kind,
-        interval.level,
-    )
+    return interval
 
 
 def share_bounds(n_true: int, n_counted: int, n_planned: int) -> tuple[float, float]:

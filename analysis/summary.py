@@ -29,6 +29,12 @@ REPORTED = {
 }
 REPORTED_K = 14
 PRIMARY_ENDPOINTS = ("mode_recall", "spurious_mass", "fkl_nats")
+BOUNDS = {
+    "mode_recall": (0.0, 1.0),
+    "spurious_mass": (-1.0, 1.0),
+    "fkl_nats": (0.0, np.inf),
+    "tv": (0.0, 1.0),
+}
 
 
 def named_rows(frame: pd.DataFrame) -> list[Any]:
@@ -74,6 +80,12 @@ def _cells(results: Results) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def lost_controls(results: Results) -> pd.DataFrame:
+    """List the mixtures whose control was not counted: control_id, status, message."""
+    lost = results.controls[results.controls["status"] != "done"]
+    return lost[["control_id", "status", "message"]].reset_index(drop=True)
 
 
 def independent_factors(cell_frame: pd.DataFrame, factors: Sequence[str]) -> list[str]:
@@ -127,7 +139,12 @@ def endpoints_by_cell(
     rows = []
     for head, group in _by_cell(results):
         for name in endpoints:
-            interval = stats.mean_interval(group[name], group["data_seed"], level=level)
+            interval = stats.mean_interval(
+                group[name],
+                group["data_seed"],
+                level=level,
+                bounds=BOUNDS.get(name, (-np.inf, np.inf)),
+            )
             row = _interval_row(interval, int(group[name].notna().sum()))
             rows.append(head | {"endpoint": name} | row)
     return pd.DataFrame(rows)
@@ -178,10 +195,14 @@ def _coverage_row(
     group: pd.DataFrame, source: str, protocol: str, *, level: float
 ) -> dict[str, Any]:
     _, coverage, _ = count_columns(source, protocol)
-    interval = stats.mean_interval(group[coverage], group["data_seed"], level=level)
-    k_top = ORIGINAL_RANGE[1] if protocol == "original" else group["k_max"].iloc[0]
+    first = group.iloc[0]
+    ks = ORIGINAL_RANGE if protocol == "original" else (first["k_min"], first["k_max"])
+    low, high = (float(k) / float(first["n_components"]) for k in ks)
+    interval = stats.mean_interval(
+        group[coverage], group["data_seed"], level=level, bounds=(low, high)
+    )
     row = _interval_row(interval, int(group[coverage].notna().sum()))
-    return row | {"ceiling": float(k_top) / float(group["n_components"].iloc[0])}
+    return row | {"ceiling": high}
 
 
 def _ceiling_row(

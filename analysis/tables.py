@@ -278,16 +278,15 @@ def compute(results: Results) -> Table:
 
 
 def failures(results: Results) -> Table:
-    """Trials that did not finish, by cell, status and reason."""
-    lost = results.trials[results.trials["status"] != "done"]
+    """Trials and controls that did not finish, by cell, status and reason."""
+    lost = results.trials.loc[results.trials["status"] != "done", ["cell", "status", "message"]]
+    controls = summary.lost_controls(results).assign(cell="control of a mixture")
+    lost = pd.concat([lost, controls[["cell", "status", "message"]]])
     if lost.empty:
-        raise NotTabulated("every recorded trial finished")
-    frame = (
-        lost.assign(message=lost["message"].fillna(""))
-        .groupby(["cell", "status", "message"], sort=False)
-        .size()
-        .reset_index(name="trials")
-    )
+        raise NotTabulated("every recorded trial and control finished")
+    lost["message"] = lost["message"].fillna("").map(_last_line)
+    keys = ["cell", "status", "message"]
+    frame = lost.groupby(keys, sort=False).size().reset_index(name="trials")
     return Table(
         "Trials that did not finish",
         f"{captions.denominators(results)} They have no endpoints; the coverage table "
@@ -295,6 +294,12 @@ def failures(results: Results) -> Table:
         frame,
         frame.astype(str),
     )
+
+
+def _last_line(message: str) -> str:
+    """Keep the line of a traceback that says what went wrong; the rows hold all of it."""
+    lines = [line for line in str(message).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else ""
 
 
 def provenance(results: Results) -> Table:

@@ -70,6 +70,13 @@ def test_tsne_separates_far_clusters_and_repeats() -> None:
     assert np.linalg.norm(middles.iloc[0] - middles.iloc[1]) > 2 * spread
 
 
+def test_tsne_of_one_code() -> None:
+    codes = pd.DataFrame({"x0": np.linspace(-1, 1, 30), "component": 0, "source": "codes"})
+    frame = embed.tsne(codes.assign(x1=np.nan, x2=np.nan, x3=np.nan))
+    assert len(frame) == 30
+    assert np.isfinite(frame[["u", "v"]].to_numpy()).all()
+
+
 def test_tsne_shows_one_source(points: pd.DataFrame) -> None:
     frame = pd.DataFrame(
         {"source": ["data", "data", "codes"], "u": [0.0, 1, 2], "v": 0.0, "component": [0, 1, 0]}

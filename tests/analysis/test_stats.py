@@ -100,6 +100,14 @@ def test_unequal_clusters_weigh_the_same() -> None:
     assert interval.estimate == 0.5
 
 
+def test_intervals_end_where_the_quantity_ends() -> None:
+    wide = stats.mean_interval([0.9, 0.2], [0, 1])
+    cut = stats.mean_interval([0.9, 0.2], [0, 1], bounds=(0, 1))
+    assert wide.low < 0
+    assert wide.high > 1
+    assert (cut.low, cut.estimate, cut.high) == (0, wide.estimate, 1)
+
+
 def test_results_repeat() -> None:
     values, clusters = _experiment(np.random.default_rng(3), 10, FKL)
     assert stats.mean_interval(values, clusters) == stats.mean_interval(values, clusters)

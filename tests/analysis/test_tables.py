@@ -47,6 +47,12 @@ def test_failures_are_listed_with_their_reason(results: Results) -> None:
     assert table.data["message"].str.contains("not finite").all()
 
 
+def test_tracebacks_are_cut_to_their_last_line() -> None:
+    text = "Traceback (most recent call last):\n  File x\nValueError: no such thing\n"
+    assert tables._last_line(text) == "ValueError: no such thing"
+    assert tables._last_line("") == ""
+
+
 def test_replication_only_for_the_original(results: Results) -> None:
     with pytest.raises(tables.NotTabulated, match="own points"):
         tables.replication(results)
