@@ -17,6 +17,7 @@ from study.mixture import draw_mixture, draw_training_points
 from study.train import (
     Checkpoint,
     TrainedStack,
+    _flushed_denormals,
     adam,
     checkpoint_epochs,
     train,
@@ -187,6 +188,16 @@ def test_abandoned_training_leaves_nothing_behind() -> None:
     next(steps)
     steps.close()
     assert torch.is_grad_enabled()
+
+
+def test_denormal_numbers_are_flushed_while_training_only() -> None:
+    _train(_points(1), _members(1), epochs=1)
+    assert torch.tensor(1e-38) / 10 != 0
+    with _flushed_denormals():
+        assert torch.tensor(1e-38) / 10 == 0
+        with _flushed_denormals():
+            pass
+        assert torch.tensor(1e-38) / 10 == 0
 
 
 def test_epoch_means_are_weighted_by_batch_size() -> None:
