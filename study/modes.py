@@ -234,7 +234,7 @@ def fit_from_truth(points: FloatArray, truth: TrueMixture) -> tuple[FittedMixtur
     result = run_em(EMRun(data, start), tol=1e-9, max_iter=2000)
     log_likelihood = float(EMRun(data, result.mixtures).evaluate()[0])
     weights, means, covariances = (part[0] for part in result.mixtures)
-    fitted = FittedMixture(weights.numpy(), (means + data.centre[0]).numpy(), covariances.numpy())
+    fitted = FittedMixture(weights, means + data.centre[0], covariances)
     return fitted, log_likelihood
 
 

@@ -33,6 +33,8 @@ from study.em import EMRun, FloatArray, Mixtures, PreparedPoints, factorize, n_p
 SMALLEST_VARIANCE_RATIO = 1e-10
 
 
+# A fit that gains less (nats) does not start another round of moves.
+NOTABLE_NATS = 0.5
 # EM ends a merge at least this share of Runnalls' bound below the start ...
 MERGE_LOSS_SHARE = 0.3
 # ... and a split at most this much above its forecast.
@@ -423,7 +425,7 @@ class PathSearch:
         """Return the k of lowest cost; the smaller one in a tie."""
         return min(sorted(self.fits), key=self.cost)
 
-    def offer(self, start: EMRun, *, tol_nats: float = 0.1, max_iter: int = 60) -> bool:
+    def offer(self, start: EMRun, *, tol_nats: float = 0.3, max_iter: int = 60) -> bool:
         """Finish a proposal by EM and keep it if it is the best with its k.
 
         It is given up as soon as its log likelihood, extrapolated generously, would end below
@@ -447,7 +449,7 @@ class PathSearch:
         if current <= known:
             return False
         self.fits[k] = PathFit(start.mixtures, current, delta < tol_nats)
-        return True
+        return current > known + NOTABLE_NATS
 
     def overfit(self, k: int) -> None:
         """Start the path from k-means with k clusters."""
@@ -460,7 +462,7 @@ class PathSearch:
     def merge_down(self, k: int, n_candidates: int) -> bool:
         """Propose fits with k - 1 components from the best with k."""
         fit = self.fits[k]
-        if self._merged_from.get(k) == fit.log_likelihood:
+        if fit.log_likelihood < self._merged_from.get(k, -math.inf) + NOTABLE_NATS:
             return False
         self._merged_from[k] = fit.log_likelihood
         costs = merge_costs(fit.mixtures).ravel()
@@ -479,7 +481,7 @@ class PathSearch:
     def split_up(self, k: int, n_candidates: int) -> bool:
         """Propose fits with k + 1 components from the best with k."""
         fit = self.fits[k]
-        if self._split_from.get(k) == fit.log_likelihood:
+        if fit.log_likelihood < self._split_from.get(k, -math.inf) + NOTABLE_NATS:
             return False
         self._split_from[k] = fit.log_likelihood
         splits = self._forecast(fit.mixtures)
@@ -497,7 +499,7 @@ class PathSearch:
     def swap(self, k: int, n_candidates: int) -> bool:
         """Propose fits with k components: one of the best is split while a pair is merged."""
         fit = self.fits[k]
-        if k < 2 or self._swapped_from.get(k) == fit.log_likelihood:
+        if k < 2 or fit.log_likelihood < self._swapped_from.get(k, -math.inf) + NOTABLE_NATS:
             return False
         self._swapped_from[k] = fit.log_likelihood
         proposals = []
@@ -518,7 +520,7 @@ class PathSearch:
     def add_outliers(self, k: int, n_candidates: int) -> bool:
         """Propose fits with k + 1 components: a new one on points that the best leaves out."""
         fit = self.fits[k]
-        if self._added_from.get(k) == fit.log_likelihood:
+        if fit.log_likelihood < self._added_from.get(k, -math.inf) + NOTABLE_NATS:
             return False
         self._added_from[k] = fit.log_likelihood
         improved = False
@@ -541,27 +543,40 @@ class PathSearch:
                 known[j] = split
         return [(j, split) for j, split in enumerate(known) if isinstance(split, Split)]
 
-    def refine(self, k_min: int, k_max: int, *, rounds: int = 8, deep: bool = True) -> None:
-        """Split up and merge down around the best k until nothing improves."""
-        for _ in range(rounds):
-            best = self.best_k()
-            low, high = max(k_min, best - 2), min(k_max, best + 3)
-            improved = False
-            for k in range(low, high):
-                improved |= self.split_up(k, 2)
-            for k in range(high, low, -1):
-                if k in self.fits:
-                    improved |= self.merge_down(k, 2)
-            if not improved and deep:
-                best = self.best_k()
-                improved = self.add_outliers(best, 2)
-                if best - 1 in self.fits:
-                    improved |= self.add_outliers(best - 1, 2)
-                for k in (best, best - 1, best + 1):
-                    if k in self.fits and NSWAP:
-                        improved |= self.swap(k, NSWAP)
-            if not improved:
-                break
+    def refine(self, k_min: int, k_max: int, *, deep: bool = True) -> None:
+        """Split up and merge down around the best k until nothing improves.
+
+        A round that improves nothing hands over to a more expensive one; any improvement starts
+        again with the cheapest.
+        """
+        stage, rounds = 0, 0
+        while stage < (3 if deep else 1) and rounds < MAX_ROUNDS:
+            rounds += 1
+            if stage < 2:
+                below, above = STAGES[stage]
+                improved = self._sweep(k_min, k_max, below, above)
+            else:
+                improved = self._dig()
+            stage = 0 if improved else stage + 1
+
+    def _sweep(self, k_min: int, k_max: int, below: int, above: int) -> bool:
+        best = self.best_k()
+        low, high = max(k_min, best - below), min(k_max, best + above)
+        improved = False
+        for k in range(low, high):
+            improved |= self.split_up(k, 2)
+        for k in range(high, low, -1):
+            if k in self.fits:
+                improved |= self.merge_down(k, 2)
+        return improved
+
+    def _dig(self) -> bool:
+        best = self.best_k()
+        improved = self.swap(best, NSWAP)
+        improved |= self.add_outliers(best, 2)
+        if best - 1 in self.fits:
+            improved |= self.add_outliers(best - 1, 2)
+        return improved
 
     def polish(self, *, tol_nats: float = 1e-3, max_iter: int = 500, window: float = 10.0) -> None:
         """Run EM to convergence wherever the cost is within `window` nats of the lowest."""
@@ -580,7 +595,8 @@ class PathSearch:
             self.fits[k] = PathFit(run.mixtures, current, delta < tol_nats * 10)
 
 
-SCOUT_SIZE = 2500
+import os
+SCOUT_SIZE = int(os.environ.get('SCOUT',2500))
 
 
 def search_path(
@@ -602,12 +618,12 @@ def search_path(
         for k in range(start, k_min, -1):
             scout.merge_down(k, 1)
         if scout is not path:
-            scout.refine(k_min, k_max, rounds=ROUNDS, deep=False)
+            scout.refine(k_min, k_max, deep=False)
             shift = scout.data.centre - path.data.centre
             top = min(scout.best_k() + 3, max(scout.fits))
             for k in range(k_min, top + 1):
                 weights, means, covariances = scout.fits[k].mixtures
-                path.offer(EMRun(path.data, Mixtures(weights, means + shift, covariances)))
+                path.offer(EMRun(path.data, Mixtures(weights, means + shift, covariances)), tol_nats=TOL_FAR)
     path.refine(k_min, k_max)
     while (top := max(path.fits)) < min(k_max, path.best_k() + 5):
         path.split_up(top, 1)
@@ -617,5 +633,10 @@ def search_path(
     return path
 
 
-ROUNDS = 1
-NSWAP = 8
+MAX_ROUNDS = 40
+STAGES = eval(os.environ.get('STAGES','((2,2),(3,3))'))
+import os
+NSWAP = int(os.environ.get('NSWAP',8))
+LOW=int(os.environ.get('LOW',1))
+HIGH=int(os.environ.get('HIGH',2))
+TOL_FAR=1.0
