@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
+from torch.optim.adam import adam
 
 from study.config import ModelConfig, TrainingConfig
 from study.epoch import EpochBuffers, kl_per_latent
@@ -200,7 +201,7 @@ class _Training:
         kl_weights = torch.tensor([m.kl_weight for m in members], device=vae.device)
         self._pass = GradientPass(vae, kl_weights)
         rates = [member.learning_rate for member in members]
-        self._optimizer = adam(vae.parameters, self._pass.gradients, rates)
+        self._optimizer = StackedAdam(vae.parameters, self._pass.gradients, rates)
         self._recon = np.full((len(members), training.epochs), np.nan)
         self._kl = np.full((len(members), training.epochs), np.nan)
         self._diverged_epoch = np.zeros(len(members), dtype=np.int64)
@@ -308,13 +309,12 @@ def _latent_usage(fitted: FittedVAE, points: Tensor) -> tuple[np.ndarray, np.nda
     return np.array(active_units), np.stack(kl_nats)
 
 
-def adam(
-    parameters: ParameterStack, gradients: ParameterStack, learning_rates: Sequence[float]
-) -> torch.optim.Adam:
-    """Return Adam over a stack's parameters, with each model's own learning rate.
+class StackedAdam:
+    """Adam over a stack's parameters, with each model's own learning rate.
 
-    Neighbours with equal rates are updated together; each model's share of a parameter is padded,
-    so the vectorized update rounds alike however they are grouped.
+    The arithmetic is torch.optim.Adam's, without its bookkeeping at every step. Neighbours with
+    equal rates are updated together; each model's share of a parameter is padded, so the
+    vectorized update rounds alike however they are grouped.
 
     Parameters
     ----------
@@ -322,30 +322,66 @@ def adam(
         Of one layout; the gradients are read at every step.
     learning_rates : sequence of float
         One a model.
-
-    Returns
-    -------
-    torch.optim.Adam
     """
-    groups = []
-    start = 0
-    for rate, run in groupby(learning_rates):
-        stop = start + len(list(run))
-        pairs = _model_range(parameters, gradients, start, stop)
-        for values, grad in pairs:
-            values.grad = grad
-        groups.append({"params": [values for values, _ in pairs], "lr": rate})
-        start = stop
-    return torch.optim.Adam(groups, fused=True)
+
+    def __init__(
+        self,
+        parameters: ParameterStack,
+        gradients: ParameterStack,
+        learning_rates: Sequence[float],
+    ) -> None:
+        self._groups: list[_AdamGroup] = []
+        start = 0
+        for rate, run in groupby(learning_rates):
+            stop = start + len(list(run))
+            values = _model_range(parameters, start, stop)
+            group = _AdamGroup(
+                learning_rate=rate,
+                values=values,
+                gradients=_model_range(gradients, start, stop),
+                means=[torch.zeros_like(value) for value in values],
+                squares=[torch.zeros_like(value) for value in values],
+                steps=[torch.zeros((), device=value.device) for value in values],
+            )
+            self._groups.append(group)
+            start = stop
+
+    def step(self) -> None:
+        """Update the parameters by the gradients as they are now."""
+        for group in self._groups:
+            adam(
+                group.values,
+                group.gradients,
+                group.means,
+                group.squares,
+                [],
+                group.steps,
+                fused=True,
+                amsgrad=False,
+                beta1=0.9,
+                beta2=0.999,
+                lr=group.learning_rate,
+                weight_decay=0.0,
+                eps=1e-8,
+                maximize=False,
+            )
 
 
-def _model_range(
-    parameters: ParameterStack, gradients: ParameterStack, start: int, stop: int
-) -> list[tuple[Tensor, Tensor]]:
-    """Return flat views of parameters and gradients of some neighbours, as few as possible."""
-    if stop - start == len(next(iter(parameters.shares.values()))):
-        return [(parameters.flat.view(-1), gradients.flat)]
-    return [
-        (values[start:stop].view(-1), gradients.shares[name][start:stop].view(-1))
-        for name, values in parameters.shares.items()
-    ]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _AdamGroup:
+    """Adam's state for neighbours of one learning rate."""
+
+    learning_rate: float
+    values: list[Tensor]
+    gradients: list[Tensor]
+    means: list[Tensor]
+    squares: list[Tensor]
+    steps: list[Tensor]
+
+
+def _model_range(parameters: ParameterStack, start: int, stop: int) -> list[Tensor]:
+    """Return flat views of the parameters of some neighbours, as few as possible."""
+    shares = parameters.shares.values()
+    if all(stop - start == len(share) for share in shares):
+        return [parameters.flat]
+    return [share[start:stop].view(-1) for share in shares]

@@ -16,9 +16,9 @@ from study.gradients import GradientPass
 from study.mixture import draw_mixture, draw_training_points
 from study.train import (
     Checkpoint,
+    StackedAdam,
     TrainedStack,
     _flushed_denormals,
-    adam,
     checkpoint_epochs,
     train,
     train_checkpoints,
@@ -243,7 +243,7 @@ def test_adam_is_torchs_for_each_model(rates: tuple[float, float]) -> None:
         for index in range(2)
     ]
     optimizers = [torch.optim.Adam(p, rate) for p, rate in zip(singles, rates, strict=True)]
-    stacked = adam(parameters, gradients, rates)
+    stacked = StackedAdam(parameters, gradients, rates)
     for _ in range(20):
         for position, view in enumerate(gradients.views.values()):
             view.copy_(torch.randn(view.shape, generator=generator))
