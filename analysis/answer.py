@@ -82,7 +82,8 @@ def _contrast(results: Results) -> list[str]:
     found = []
     for row in summary.named_rows(rows[rows["protocol"] == "calibrated"]):
         where = f" in the cell {cell}" if "=" in cell else ""
-        text = f"Samples{where} take {row.estimate:+.1f} components against their control"
+        more = "more" if row.estimate >= 0 else "fewer"
+        text = f"Samples{where} take {abs(row.estimate):.1f} components {more} than their control"
         text += f" ({interval_text(row)}"
         text += f"; sign-flip p = {row.p_value:.2g})" if row.p_value == row.p_value else ")"
         if row.share_at_ceiling > 0:

@@ -176,8 +176,8 @@ def ceiling_shares(frame: pd.DataFrame) -> str:
         n = int(rows["n_at_ceiling"].sum())
         parts.append(f"{theme.source_name(source)} {n} of {of} ({protocol})")
     return (
-        "Percentages beside points: share of trials at the ceiling, where k* is only a lower "
-        f"bound. At the ceiling: {', '.join(parts)}."
+        "Hollow points: 5% or more of the trials are at the ceiling (share above the point where "
+        f"there is room), so the mean is only a lower bound. At the ceiling: {', '.join(parts)}."
     )
 
 

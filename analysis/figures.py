@@ -23,6 +23,8 @@ from analysis import theme
 from analysis.factor_axis import FactorAxis, set_factor_axis
 
 FloatArray = NDArray[np.float64]
+# Above this share at the ceiling a cell's mean is not to be read without it.
+SHOWN_SHARE = 0.05
 
 
 def plot_loss_curves(
@@ -120,7 +122,9 @@ def plot_bic_curves(
     ax.axvline(high, color=theme.CEILING_COLOR, ls="--", lw=1, label="original's ceiling")
     if true_k is not None:
         ax.axvline(true_k, color=theme.NEUTRAL, ls=":", lw=1.2, label=f"true K = {true_k}")
-    style: dict[str, Any] = {"color": color, "lw": 0.7, "alpha": 0.45} | kwargs
+    # Hundreds of curves would make an SVG file of megabytes.
+    many = curves["owner_id"].nunique() > 60
+    style: dict[str, Any] = {"color": color, "lw": 0.7, "alpha": 0.45, "rasterized": many} | kwargs
     sns.lineplot(
         data=curves,
         x="k",
@@ -148,6 +152,7 @@ def plot_bic_curves(
     ax.set_yscale("symlog", linthresh=10)
     # Shared axes keep the highest panel in view.
     ax.set_ylim(0, max(ax.get_ylim()[1], 1.5 * curves["delta_bic"].max(), 10))
+    ax.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
     ax.set(xlabel="components k", ylabel="BIC above its minimum", title=theme.source_name(source))
     return ax
 
@@ -157,13 +162,14 @@ def plot_coverage(
     *,
     x: str,
     sources: Sequence[str] = ("means", "samples", "codes"),
+    write_shares: bool = True,
     ax: Axes | None = None,
     **kwargs: Any,
 ) -> Axes:
     """Draw coverage against a factor: an interval for each source, the control as a band.
 
-    The dashed line is the ceiling k_max / K; above a point stands the share of its trials that
-    lie at the ceiling, when there are any.
+    The dashed line is the ceiling k_max / K. A hollow point has 5 % or more of its trials at the
+    ceiling; above it stands the share.
 
     Parameters
     ----------
@@ -172,6 +178,8 @@ def plot_coverage(
     x : str
         The factor's column.
     sources : sequence of str
+    write_shares : bool
+        False where panels are too narrow for the shares' text.
     ax : Axes or None
     **kwargs
         To `Axes.errorbar`.
@@ -188,16 +196,17 @@ def plot_coverage(
         place = positions(rows[x], shift=index - (len(shown) - 1) / 2)
         style = {} if positions.is_numeric else {"ls": ""}
         plot_intervals(ax, place, rows, source=source, **(style | kwargs))
-        _write_shares(ax, place, rows, source)
+        _mark_ceiling(ax, place, rows, write_shares=write_shares)
     ax.set(xlabel=theme.name_of(x), ylabel=theme.name_of("coverage"))
-    _leave_headroom(ax, frame)
+    fit_coverage_axis(ax, frame)
     return ax
 
 
-def _leave_headroom(ax: Axes, frame: pd.DataFrame) -> None:
-    """Leave room above the highest point for the shares written there.
+def fit_coverage_axis(ax: Axes, frame: pd.DataFrame) -> None:
+    """Leave room above the highest point of a frame for the shares written there.
 
-    Where the ceiling k_max / K moves with K, ratios span decades and the axis is logarithmic.
+    Panels that share an axis are fitted once more, to the frame of them all. Where the ceiling
+    k_max / K moves with K, ratios span decades and the axis is logarithmic.
     """
     shown = frame[["estimate", "low", "high", "ceiling"]].to_numpy(float)
     top, bottom = float(np.nanmax(shown)), float(np.nanmin(shown))
@@ -251,10 +260,21 @@ def plot_intervals(
     ax.errorbar(place, rows["estimate"], yerr=[below, above], **(style | kwargs))
 
 
-def _write_shares(ax: Axes, place: FloatArray, rows: pd.DataFrame, source: str) -> None:
+def _mark_ceiling(
+    ax: Axes, place: FloatArray, rows: pd.DataFrame, *, write_shares: bool = True
+) -> None:
+    """Hollow the points of one source whose mean is only a lower bound; write by how much."""
+    flagged = (rows["share_at_ceiling"] >= SHOWN_SHARE).to_numpy(bool)
+    rows, place = rows[flagged], place[flagged]
+    if rows.empty:
+        return
+    source = rows["source"].iloc[0]
+    color, marker = theme.SOURCE_COLORS[source], theme.SOURCE_MARKERS[source]
+    hollow: dict[str, Any] = {"mfc": "white", "mec": color, "mew": 1.1, "ms": 4.2, "zorder": 5}
+    ax.plot(place, rows["estimate"], ls="", marker=marker, **hollow)
     tops = rows["high"].fillna(rows["estimate"])
     for position, top, share in zip(place, tops, rows["share_at_ceiling"], strict=True):
-        if share > 0:
+        if write_shares:
             ax.annotate(
                 f"{share:.0%}",
                 (position, top),
@@ -264,7 +284,7 @@ def _write_shares(ax: Axes, place: FloatArray, rows: pd.DataFrame, source: str) 
                 size=6.5,
                 rotation=90,
                 zorder=6,
-                color=theme.SOURCE_COLORS[source],
+                color=color,
                 path_effects=[withStroke(linewidth=2, foreground="white")],
             )
 
@@ -310,12 +330,12 @@ def plot_coverage_by_source(
         rows = frame[frame["source"] == source]
         position = np.array([place + 0.2])
         plot_intervals(ax, position, rows, source=source, **({"ls": ""} | kwargs))
-        _write_shares(ax, position, rows, source)
+        _mark_ceiling(ax, position, rows)
     names = [textwrap.fill(theme.source_name(name), 10) for name in sources]
     ax.set_xticks(range(len(sources)), names)
     ax.set_xlim(-0.5, len(sources) - 0.5)
     ax.set_ylabel(theme.name_of("coverage"))
-    _leave_headroom(ax, frame)
+    fit_coverage_axis(ax, frame)
     return ax
 
 
@@ -383,7 +403,8 @@ def plot_recall_spurious(
     for index, (cell, color) in enumerate(colors.items()):
         rows = frame[frame["cell"] == cell]
         height = rows["mode_recall"].to_numpy(float) + shift.uniform(-0.008, 0.008, len(rows))
-        style: dict[str, Any] = {"s": 16, "alpha": 0.75, "lw": 0.3, "edgecolor": "white"} | kwargs
+        style: dict[str, Any] = {"s": 16, "alpha": 0.75, "lw": 0.3, "edgecolor": "white"}
+        style |= {"rasterized": True} | kwargs
         ax.scatter(
             rows["spurious_mass"],
             height,

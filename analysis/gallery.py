@@ -20,6 +20,8 @@ from study.results import PROTOCOLS, SOURCES
 
 MAX_LINES = 10
 MAX_PANELS = 8
+# Narrower panels have no room for text at the points.
+MAX_LABELLED_PANELS = 3
 
 
 class NotApplicable(Exception):
@@ -241,7 +243,12 @@ def draw_coverage(results: Results) -> Drawn:
     for row, protocol in enumerate(protocols):
         for column, (title, part) in enumerate(panels):
             ax = axes[row, column]
-            figures.plot_coverage(part[part["protocol"] == protocol], x=factors[0], ax=ax)
+            figures.plot_coverage(
+                part[part["protocol"] == protocol],
+                x=factors[0],
+                write_shares=len(panels) <= MAX_LABELLED_PANELS,
+                ax=ax,
+            )
             if row == 0:
                 ax.set_title(title or theme.PROTOCOL_NAMES[protocol])
             elif not title:
@@ -251,6 +258,8 @@ def draw_coverage(results: Results) -> Drawn:
                 ax.set_ylabel(f"{protocol} protocol\n{theme.name_of('coverage')}")
     _legend_below(figure, axes[0, 0])
     drawn = pd.concat([part for _, part in panels])
+    for row, protocol in enumerate(protocols):
+        figures.fit_coverage_axis(axes[row, 0], drawn[drawn["protocol"] == protocol])
     return Drawn(
         figure,
         drawn,

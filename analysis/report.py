@@ -23,6 +23,8 @@ from analysis.tables import TABLES, NotTabulated, Table
 from study.results import ResultsError
 
 Say = Callable[[str], None]
+# Shows a figure of a text block's width at the page's width.
+PIXELS_PER_INCH = 132
 
 
 class UnknownNameError(ValueError):
@@ -39,6 +41,7 @@ class FigureEntry:
     caption: str = ""
     alt: str = ""
     image: str = ""
+    width: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,14 @@ def _write_figure(name: str, results: Results, folder: Path) -> FigureEntry:
             return FigureEntry(name, name.replace("_", " ").capitalize(), reason=str(reason))
         image = save_figure(drawn, folder / "figures" / name, results)
     data = base64.b64encode(image.read_bytes()).decode()
-    return FigureEntry(name, drawn.title, caption=drawn.caption, alt=drawn.alt, image=data)
+    return FigureEntry(
+        name,
+        drawn.title,
+        caption=drawn.caption,
+        alt=drawn.alt,
+        image=data,
+        width=round(drawn.figure.get_figwidth() * PIXELS_PER_INCH),
+    )
 
 
 def save_figure(drawn: Drawn, stem: Path, results: Results) -> Path:

@@ -242,8 +242,8 @@ def contrasts_by_cell(results: Results, *, level: float = 0.95) -> pd.DataFrame:
     -------
     pandas.DataFrame
         cell, the factors, source, protocol, the difference in components with its interval,
-        p_value (sign-flip), p_holm (Holm over the whole table), superiority, dz and
-        share_at_ceiling: where it is not 0 the difference is a lower bound.
+        p_value (sign-flip), p_holm (Holm over the cells of a source and protocol), superiority,
+        dz and share_at_ceiling: where it is not 0 the difference is a lower bound.
     """
     return _contrasts_by_cell(results, level).copy()
 
@@ -273,7 +273,10 @@ def _contrasts_by_cell(results: Results, level: float) -> pd.DataFrame:
                 }
             )
     frame = pd.DataFrame(rows)
-    return frame if frame.empty else frame.assign(p_holm=stats.holm(frame["p_value"]))
+    if frame.empty:
+        return frame
+    families = frame.groupby(["source", "protocol"], sort=False)["p_value"]
+    return frame.assign(p_holm=families.transform(stats.holm))
 
 
 def losses_by_epoch(results: Results, *, level: float = 0.95) -> pd.DataFrame:

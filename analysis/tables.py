@@ -198,9 +198,9 @@ def contrasts(results: Results) -> Table:
     return Table(
         "Counts against their control",
         f"Mean difference in components [low, high]. {captions.intervals(frame, what='Brackets')} "
-        "p: two-sided sign-flip test over data-seed means (exact up to 15); Holm over this table. "
-        "P(> control): share of data seeds above their control, ties half. With counts at the "
-        "ceiling the difference is a lower bound.",
+        "p: two-sided sign-flip test over data-seed means (exact up to 15); Holm over the cells "
+        "of each source and protocol. P(> control): share of data seeds above their control, "
+        "ties half. With counts at the ceiling the difference is a lower bound.",
         frame,
         shown,
     )

@@ -63,8 +63,10 @@ def test_coverage_draws_what_the_frame_says(results: Results, ax: Axes) -> None:
     assert np.allclose(ends, rows[["low", "high"]])
     assert "true data (control)" in ax.get_legend_handles_labels()[1]
     shares = [text.get_text() for text in ax.texts]
-    expected = frame.query("source == 'means' and share_at_ceiling > 0")["share_at_ceiling"]
+    expected = frame.query("source == 'means' and share_at_ceiling >= 0.05")["share_at_ceiling"]
     assert shares == [f"{share:.0%}" for share in expected]
+    hollow = [line for line in ax.lines if line.get_markerfacecolor() == "white"]
+    assert sum(len(line.get_xdata()) for line in hollow) == len(expected)
 
 
 def test_nothing_leaves_the_panel(results: Results, ax: Axes) -> None:

@@ -28,6 +28,11 @@ def test_many_factors_make_panels(build: Callable[..., Path], tmp_path: Path) ->
     assert drawn.data["cell"].nunique() == 12
     assert drawn.figure.axes[0].get_title() == "Dirichlet alpha = 1\nbox = fixed"
     assert len(drawn.figure.axes[0].get_xticks()) == 3
+    # Panels of a row share an axis that holds the highest of them all; text needs wider ones.
+    for row, protocol in enumerate(("original", "calibrated")):
+        top = drawn.data.loc[drawn.data["protocol"] == protocol, ["high", "ceiling"]].max().max()
+        assert drawn.figure.axes[4 * row].get_ylim()[1] > top
+    assert not any(axes.texts for axes in drawn.figure.axes)
     # Twelve lines do not fit one panel: those of the reference cell's alpha and box are shown.
     losses = _draw("loss_curves", results)
     assert losses.data["cell"].nunique() == 3
