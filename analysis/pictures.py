@@ -116,6 +116,8 @@ def plot_latent_plane(frame: pd.DataFrame, *, ax: Axes | None = None, **kwargs: 
     ax = plot_plane(frame, ax=ax, **kwargs)
     if ax.get_ylabel():
         ax.set_aspect("equal", adjustable="datalim")
+    else:
+        ax.spines["left"].set_visible(False)
     return ax
 
 
