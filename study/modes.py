@@ -136,9 +136,30 @@ def detect_modes(
     if restarts < 1:
         raise ValueError(f"restarts: must be at least 1, got {restarts}")
     # A canonical order makes the answer independent of the order of the points.
-    ordered = torch.from_numpy(cloud[np.lexsort(cloud.T)])
-    search = search_path(ordered, k_min=k_min, k_max=k_max, restarts=restarts, seed=seed)
-    return _summarize(search, k_min, k_max, started)
+    ordered = cloud[np.lexsort(cloud.T)]
+    k_cap = min(k_max, _largest_k(ordered))
+    if k_cap < k_min:
+        raise ValueError(
+            f"points: {len(cloud)} points in {cloud.shape[1]} dimensions allow at most {k_cap} "
+            f"components, k_min is {k_min}; draw more points or lower k_min"
+        )
+    path = search_path(
+        torch.from_numpy(ordered), k_min=k_min, k_max=k_cap, restarts=restarts, seed=seed
+    )
+    return _summarize(path, k_cap, started)
+
+
+def _largest_k(ordered: FloatArray) -> int:
+    """Return the most components that sorted points can hold; 0 when not even one.
+
+    Each needs D + 1 distinct points, and there must be more points than parameters. Points that
+    are all alike are one component.
+    """
+    n_samples, dim = ordered.shape
+    n_distinct = 1 + int((ordered[1:] != ordered[:-1]).any(axis=1).sum())
+    by_parameters = (n_samples - 1 + 1) // (n_parameters(1, dim) + 1)
+    by_points = max(1, n_distinct // (dim + 1))
+    return min(by_parameters, by_points)
 
 
 def _checked(points: FloatArray) -> FloatArray:
@@ -180,31 +201,27 @@ def _count_original(cloud: FloatArray, started: float) -> ModeCount:
     )
 
 
-def _summarize(search: PathSearch, k_min: int, k_max: int, started: float) -> ModeCount:
-    ks = np.array(sorted(search.fits))
-    log_likelihood, entropy = [], []
-    for k in ks.tolist():
-        run = EMRun(search.data, search.fits[k].mixtures)
-        posterior = run.responsibilities()[0]
-        log_likelihood.append(float(run.log_likelihood[0]))
-        entropy.append(-float((posterior.clamp(min=1e-300).log_() * posterior).sum()))
-    price = np.log(search.n_samples) * np.array([n_parameters(k, search.data.dim) for k in ks])
-    bic = price - 2.0 * np.array(log_likelihood)
-    k = int(ks[bic.argmin()])
-    weights, means, covariances = (part[0] for part in search.fits[k].mixtures)
-    centre = search.data.centre[0]
+def _summarize(path: PathSearch, k_cap: int, started: float) -> ModeCount:
+    ks = np.array(sorted(path.fits))
+    fits = [path.fits[k] for k in ks.tolist()]
+    log_likelihood = np.array([fit.log_likelihood for fit in fits])
+    n_free = np.array([n_parameters(k, path.data.dim) for k in ks.tolist()])
+    bic = n_free * np.log(path.n_samples) - 2.0 * log_likelihood
+    at = int(bic.argmin())
+    k = int(ks[at])
+    weights, means, covariances = (part[0] for part in fits[at].mixtures)
     return ModeCount(
         k=k,
         ks=ks,
-        log_likelihood=np.array(log_likelihood),
+        log_likelihood=log_likelihood,
         bic=bic,
-        icl=bic + 2.0 * np.array(entropy),
-        converged=np.array([search.fits[k].converged for k in ks.tolist()]),
-        at_ceiling=k == k_max,
-        at_floor=k == k_min > 1,
-        n_repairs=0,
-        fitted=FittedMixture(weights, means + centre, covariances),
-        n_iterations=search.n_iterations,
+        icl=bic + 2.0 * np.array([fit.entropy for fit in fits]),
+        converged=np.array([fit.converged for fit in fits]),
+        at_ceiling=at == len(ks) - 1 and k_cap > 1,
+        at_floor=at == 0 and k > 1,
+        n_repairs=path.n_repairs,
+        fitted=FittedMixture(weights, means + path.data.centre[0], covariances),
+        n_iterations=path.n_iterations,
         wall_time_s=time.perf_counter() - started,
     )
 

@@ -1,19 +1,17 @@
 """The likelihood path: the best mixture known for each number of components, improved by moves.
 
 Symbols: n points in D dimensions, k components, l(k) the best total log likelihood (nats) known
-with k. A *merge* replaces two components of the k-path by one with their joint moments and so
-proposes a fit for k - 1; a *split* replaces one component by two and proposes a fit for k + 1.
-EM finishes every proposal. Both moves come with a forecast: Runnalls' cost bounds what a merge
-loses, and a two-component EM on the component's own points shows what a split gains.
+with k, p(k) the free parameters. The *cost* of k is price x p(k) - l(k); with the price
+(log n) / 2 it is half of BIC.
+
+The search over-fits a subsample (the scout), merges down to one component, and refines around the
+best k there, where an iteration is cheap. The fits found start EM on all points, and the same
+moves go on there until none of them improves anything; EM finishes every proposal.
 
 References
 ----------
-Runnalls, "Kullback-Leibler approach to Gaussian mixture reduction", IEEE TAES 2007,
-https://doi.org/10.1109/TAES.2007.4383588
 Ueda, Nakano, Ghahramani, Hinton, "SMEM algorithm for mixture models", Neural Computation 2000,
 https://doi.org/10.1162/089976600300015088
-Verbeek, Vlassis, Krose, "Efficient greedy learning of Gaussian mixture models", Neural
-Computation 2003, https://doi.org/10.1162/089976603762553004
 """
 
 from __future__ import annotations
@@ -23,18 +21,38 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
 
-from study.em import EMRun, FloatArray, Mixtures, PreparedPoints, factorize, n_parameters
+from study.em import EMRun, FloatArray, Mixtures, PreparedPoints, n_parameters
+from study.moves import (
+    Split,
+    SplitCache,
+    SplitForecast,
+    add_component,
+    merge_costs,
+    merge_pair,
+    outlier_components,
+    split_component,
+)
 
-
-# A component's points are whitened down to this ratio of smallest to largest variance.
-SMALLEST_VARIANCE_RATIO = 1e-10
-
-
+# The scout sees this many points; clouds up to 1.5 times as large are searched directly.
+SCOUT_SIZE = 2500
+# Components of the over-fitted start.
+OVERFIT = 20
+# Widths (below, above the best k) of the two refinement sweeps.
+SWEEPS = ((2, 2), (3, 3))
+# The range of k is long enough once BIC has risen this many times in a row.
+RISES = 5
+# Refinement on all points stops after this many iterations times components: ten times what the
+# report's data needs. It binds on clouds that no mixture of few Gaussians fits.
+REFINE_EFFORT = 12_000
+POLISH_EFFORT = 3_000
 # A fit that gains less (nats) does not start another round of moves.
 NOTABLE_NATS = 0.5
+# EM stops at this gain (nats) per iteration: of a proposal, of a fit carried over, when polished.
+PROPOSAL_NATS = 0.3
+CARRIED_NATS = 1.0
+POLISHED_NATS = 0.01
 # EM ends a merge at least this share of Runnalls' bound below the start ...
 MERGE_LOSS_SHARE = 0.3
 # ... and a split at most this much above its forecast.
@@ -44,349 +62,23 @@ SPLIT_GAIN_SLACK = 10.0
 
 @dataclass(frozen=True, slots=True)
 class PathFit:
-    """One mixture on the path: its parameters (B = 1, centred) and total log likelihood (nats)."""
+    """One mixture on the path.
+
+    Parameters
+    ----------
+    mixtures : Mixtures
+        B = 1, centred.
+    log_likelihood : float
+        Total, nats.
+    converged : bool
+    entropy : float
+        Of the posterior labels, total, nats; known once the path is finished.
+    """
 
     mixtures: Mixtures
     log_likelihood: float
     converged: bool
-
-
-def merge_costs(mixtures: Mixtures) -> FloatArray:
-    """Return Runnalls' cost (nats per sample) of merging each pair of components.
-
-    Parameters
-    ----------
-    mixtures : Mixtures, B = 1
-
-    Returns
-    -------
-    ndarray, shape (k, k)
-        Infinite on and below the diagonal.
-    """
-    weights, means, covariances = (part[0] for part in mixtures)
-    k = len(weights)
-    first, second = np.triu_indices(k, 1)
-    joint = weights[first] + weights[second]
-    share = (weights[first] / joint)[:, None, None]
-    gap = means[first] - means[second]
-    merged = share * covariances[first] + (1 - share) * covariances[second]
-    merged += share * (1 - share) * gap[:, :, None] * gap[:, None, :]
-    own = weights * np.linalg.slogdet(covariances)[1]
-    cost = np.full((k, k), np.inf)
-    cost[first, second] = 0.5 * (
-        joint * np.linalg.slogdet(merged)[1] - own[first] - own[second]
-    )
-    return cost
-
-
-def merge_pair(mixtures: Mixtures, first: int, second: int) -> Mixtures:
-    """Return the mixture with two components replaced by one of the same moments (B = 1)."""
-    pair = [first, second]
-    weights, means, covariances = (part[0, pair] for part in mixtures)
-    share = weights / weights.sum()
-    mean = share @ means
-    gap = means - mean
-    spread = covariances + gap[:, :, None] * gap[:, None, :]
-    covariance = (share[:, None, None] * spread).sum(0)
-    merged = Mixtures(weights.sum()[None], mean[None], covariance[None])
-    return _replace(mixtures, pair, merged)
-
-
-def _replace(mixtures: Mixtures, gone: list[int], new: Mixtures) -> Mixtures:
-    """Return a mixture (B = 1) without the components `gone` and with new ones (no B axis)."""
-    keep = [j for j in range(mixtures.weights.shape[1]) if j not in gone]
-    parts = zip(mixtures, new, strict=True)
-    return Mixtures(*(np.concatenate([old[0, keep], more])[None] for old, more in parts))
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """A proposal to replace one component by two.
-
-    Parameters
-    ----------
-    gain : float
-        Log likelihood (nats) that two components gain over one on the component's own points.
-    children : Mixtures
-        The two parts, without a B axis; weights sum to one; in the coordinates of the path.
-    """
-
-    gain: float
-    children: Mixtures
-
-
-def split_component(mixtures: Mixtures, component: int, children: Mixtures) -> Mixtures:
-    """Return the mixture with one component replaced by two parts of it (B = 1)."""
-    scaled = children._replace(weights=mixtures.weights[0, component] * children.weights)
-    return _replace(mixtures, [component], scaled)
-
-
-class _SplitCache:
-    """Forecasts of components met before: most components of a path survive from k to k + 1."""
-
-    def __init__(self, *, tolerance: float = 0.03, capacity: int = 120) -> None:
-        self.tolerance = tolerance
-        self.capacity = capacity
-        self._keys: FloatArray = np.empty((0, 0))
-        self._splits: list[Split | None] = []
-
-    @staticmethod
-    def _describe(mixtures: Mixtures) -> FloatArray:
-        weights, means, covariances = (part[0] for part in mixtures)
-        return np.concatenate([weights[:, None], means, covariances.reshape(len(means), -1)], 1)
-
-    def find(self, mixtures: Mixtures) -> list[Split | None | int]:
-        """Return each component's known forecast, or its index where there is none."""
-        known: list[Split | None | int] = list(range(mixtures.weights.shape[1]))
-        if not self._splits:
-            return known
-        weights, means, covariances = (part[0] for part in mixtures)
-        dim = means.shape[1]
-        variance = np.trace(covariances, axis1=1, axis2=2)
-        scale = np.stack([weights, np.sqrt(variance), variance]).repeat([1, dim, dim * dim], 0).T
-        keys = self._describe(mixtures)
-        apart = np.abs((keys[:, None] - self._keys) / scale[:, None]).max(-1)
-        nearest = apart.argmin(1)
-        for j, at in enumerate(nearest.tolist()):
-            if apart[j, at] < self.tolerance:
-                known[j] = self._splits[at]
-        return known
-
-    def add(self, mixtures: Mixtures, components: list[int], splits: list[Split | None]) -> None:
-        keys = self._describe(mixtures)[components]
-        self._keys = np.concatenate([self._keys, keys])[-self.capacity :] if self._splits else keys
-        self._splits = [*self._splits, *splits][-self.capacity :]
-
-
-class _SplitForecast:
-    """Two-component EM on each component's own points, from several starts at once.
-
-    A point belongs to one component, drawn from its posterior: the points of a component are then
-    distributed as the component itself where the fit is right, without cut edges. Each
-    component's points are whitened, so that all parts share one scale.
-
-    Shapes: k components, S starts, n points sorted by component, F products of [1, y].
-    """
-
-    def __init__(
-        self, data: PreparedPoints, posterior: Tensor, draws: Tensor, components: list[int]
-    ) -> None:
-        # posterior (k, n), draws (n,) uniform in [0, 1); k below is len(components)
-        k = len(posterior)
-        self.data = data
-        self.components = components
-        labels = (posterior.cumsum(0) < draws).sum(0).clamp_(max=k - 1)
-        order = torch.argsort(labels, stable=True)
-        self.counts = torch.bincount(labels, minlength=k).cpu().numpy()
-        if len(components) < k:
-            wanted = torch.zeros(k, dtype=torch.bool, device=labels.device)
-            wanted[components] = True
-            order = order[wanted[labels[order]]]
-            self.counts = self.counts[components]
-        ends = [0, *self.counts.cumsum().tolist()]
-        self.segments = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
-        self._whiten(data.points[0][order], data.features[0][order])
-
-    def _whiten(self, points: Tensor, features: Tensor) -> None:
-        dim, data = self.data.dim, self.data
-        sums = torch.stack([features[part].sum(0) for part in self.segments]).cpu().numpy()
-        scatter = data.unpack(sums / np.maximum(self.counts, 1)[:, None])
-        self.means = scatter[:, 0, 1:]
-        covariances = scatter[:, 1:, 1:] - self.means[:, :, None] * self.means[:, None, :]
-        values, vectors = np.linalg.eigh(covariances)
-        floor = np.maximum(SMALLEST_VARIANCE_RATIO * values[:, -1:], 1e-6)
-        scale = np.sqrt(np.maximum(values, floor))
-        self.roots = vectors * scale[:, None, :]
-        inverses = vectors / scale[:, None, :]
-        shifts = data.to_device((self.means[:, None] @ inverses)[:, 0])
-        white = torch.empty_like(points)
-        for part, inverse, shift in zip(
-            self.segments, data.to_device(inverses), shifts, strict=True
-        ):
-            torch.sub(points[part] @ inverse, shift, out=white[part])
-        extended = torch.cat([torch.ones_like(white[:, :1]), white], 1)
-        self.features = extended[:, data.rows] * extended[:, data.columns]
-        self.features_by_row = self.features.T.contiguous()
-        totals = torch.stack([self.features[part].sum(0) for part in self.segments])
-        self.totals = totals.cpu().numpy()
-        self.ridge = 1e-3 * np.eye(dim + 1)
-        self.ridge[0, 0] = 0.0
-
-    def _evaluate(self, coefficients: FloatArray) -> Tensor:
-        """Evaluate coefficients (k, S, F) on each component's own points, shape (S, n)."""
-        out = self.features.new_empty(coefficients.shape[1], len(self.features))
-        forms = self.data.to_device(coefficients)
-        for rows, part in zip(forms, self.segments, strict=True):
-            torch.mm(rows, self.features_by_row[:, part], out=out[:, part])
-        return out
-
-    def _starts(self, generator: np.random.Generator, n_random: int) -> FloatArray:
-        """Return discriminants (k, S, F): halves along each axis, core and rim, random pairs."""
-        dim, k, data = self.data.dim, len(self.counts), self.data
-        starts = np.zeros((k, dim + 1 + n_random, len(data.packing)))
-        starts[:, range(dim), range(1, dim + 1)] = 1.0
-        starts[:, dim, data.rows == data.columns] = 1.0
-        starts[:, dim, 0] = -dim
-        first = np.array([part.start for part in self.segments])
-        draws = generator.random((k, 2 * n_random)) * self.counts[:, None]
-        chosen = np.minimum(first[:, None] + draws.astype(np.int64), len(self.features) - 1)
-        pairs = self.features[torch.from_numpy(chosen), 1 : dim + 1].cpu().numpy()
-        near, far = pairs[:, :n_random], pairs[:, n_random:]
-        starts[:, dim + 1 :, 0] = 0.5 * (far**2 - near**2).sum(-1)
-        starts[:, dim + 1 :, 1 : dim + 1] = near - far
-        return starts
-
-    def _maximize(self, shares: Tensor) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return counts (k, S, 2), scatters and coefficients of both parts given shares (S, n)."""
-        data = self.data
-        sums = torch.stack([shares[:, part] @ self.features[part] for part in self.segments])
-        first = sums.cpu().numpy()
-        moments = np.stack([first, self.totals[:, None] - first], 2)
-        counts = np.maximum(moments[..., 0], 1e-6)
-        scatter = data.unpack(moments / counts[..., None]) + self.ridge
-        scatter[..., 0, 0] = 1.0
-        factors = factorize(scatter)
-        coefficients = data.pack_form(factors.inverse)
-        log_share = np.log(counts / counts.sum(-1, keepdims=True))
-        coefficients[..., 0] += log_share - factors.half_log_det + 0.5
-        return counts, scatter, coefficients
-
-    def _gains(self, counts: FloatArray, coefficients: FloatArray) -> FloatArray:
-        """Return what two parts gain over one (nats, in total), shape (k, S)."""
-        first = self._evaluate(coefficients[:, :, 0])
-        second = self._evaluate(coefficients[:, :, 1])
-        density = torch.logaddexp(first, second)
-        totals = torch.stack([density[:, part].sum(1) for part in self.segments])
-        # One whitened Gaussian has mean log density -D/2, leaving out the same constant.
-        gains = totals.cpu().numpy() + 0.5 * self.data.dim * self.counts[:, None]
-        return np.where(counts.min(-1) > self.data.dim + 1, gains, -np.inf)
-
-    def run(
-        self, generator: np.random.Generator, *, n_random: int, n_iter: int
-    ) -> list[Split | None]:
-        """Return the best split of each component, or None where the parts came out too small."""
-        shares = (self._evaluate(self._starts(generator, n_random)) > 0).to(self.features)
-        for _ in range(n_iter):
-            counts, scatter, coefficients = self._maximize(shares)
-            difference = coefficients[:, :, 0] - coefficients[:, :, 1]
-            shares = self._evaluate(difference).clamp_(-40.0, 40.0).sigmoid_()
-        gains = self._gains(counts, coefficients)
-        splits: list[Split | None] = []
-        for j, start in enumerate(gains.argmax(1).tolist()):
-            gain = float(gains[j, start])
-            children = self._children(j, counts[j, start], scatter[j, start])
-            splits.append(Split(gain, children) if math.isfinite(gain) else None)
-        return splits
-
-    def _children(self, component: int, counts: FloatArray, scatter: FloatArray) -> Mixtures:
-        root = self.roots[component]
-        white = scatter[:, 0, 1:]
-        covariances = scatter[:, 1:, 1:] - white[:, :, None] * white[:, None, :]
-        means = white @ root.T + self.means[component]
-        return Mixtures(counts / counts.sum(), means, root @ covariances @ root.T)
-
-
-def add_component(mixtures: Mixtures, addition: Mixtures) -> Mixtures:
-    """Return the mixture with one more component; the others keep their proportions (B = 1)."""
-    rest = mixtures._replace(weights=mixtures.weights * (1.0 - addition.weights.sum()))
-    return _replace(rest, [], addition)
-
-
-def outlier_components(
-    data: PreparedPoints,
-    mixtures: Mixtures,
-    *,
-    n_seeds: int = 12,
-    n_near: int = 64,
-    n_iter: int = 10,
-) -> list[tuple[float, Mixtures]]:
-    """Forecast what one more component on left-out points would gain.
-
-    Parameters
-    ----------
-    data : PreparedPoints
-    mixtures : Mixtures, B = 1
-    n_seeds : int
-        Points of lowest density that a component is started on.
-    n_near, n_iter : int
-        Each start runs `n_iter` EM steps of its own component on its `n_near` nearest points.
-
-    Returns
-    -------
-    list of (gain, component)
-        Gain in nats (total), best first; the component has no B axis, its weight is its share.
-    """
-    n = data.n_samples
-    log_prob = EMRun(data, mixtures).log_prob()[0]
-    typical = np.tensordot(mixtures.weights[0], mixtures.covariances[0], 1)
-    root = data.to_device(np.linalg.inv(np.linalg.cholesky(typical)).T)
-    white = data.points[0] @ root
-    lowest = torch.argsort(log_prob)[: 4 * n_seeds]
-    seeds = _spread(white[lowest].cpu().numpy(), n_seeds)
-    chosen = lowest[seeds]
-    distance = torch.cdist(white[chosen], white)
-    near = distance.topk(min(n_near, n), largest=False).indices  # (seeds, near)
-    places, background = data.points[0][near].cpu().numpy(), log_prob[near].cpu().numpy()
-    start = Mixtures(
-        np.full(len(seeds), 3.0 / n),
-        data.points[0][chosen].cpu().numpy(),
-        np.broadcast_to(typical, (len(seeds), data.dim, data.dim)),
-    )
-    gains, found = _grow(places, background, start, n, n_iter)
-    order = np.argsort(-gains).tolist()
-    return [(float(gains[j]), Mixtures(*(part[j : j + 1] for part in found))) for j in order]
-
-
-def _grow(
-    places: FloatArray, background: FloatArray, start: Mixtures, n_samples: int, n_iter: int
-) -> tuple[FloatArray, Mixtures]:
-    """Run EM of one new component per seed against a fixed background.
-
-    Parameters
-    ----------
-    places : ndarray, shape (seeds, near, D)
-    background : ndarray, shape (seeds, near)
-        Log density of the places under the mixture as it is.
-    start : Mixtures
-        One component for each seed, no B axis.
-    n_samples, n_iter : int
-
-    Returns
-    -------
-    gains : ndarray, shape (seeds,), nats in total
-    found : Mixtures
-    """
-    dim = places.shape[-1]
-    weights, means, covariances = start
-    for _ in range(n_iter):
-        gaps = places - means[:, None]
-        precision = np.linalg.inv(covariances)
-        log_own = -0.5 * ((gaps @ precision) * gaps).sum(-1) - 0.5 * dim * math.log(2 * math.pi)
-        log_own -= 0.5 * np.linalg.slogdet(covariances)[1][:, None]
-        rest = np.log1p(-weights)
-        odds = np.log(weights)[:, None] + log_own - background - rest[:, None]
-        gains = np.logaddexp(odds, 0.0).sum(1) + n_samples * rest
-        found = Mixtures(weights, means, covariances)
-        shares = 1.0 / (1.0 + np.exp(-np.clip(odds, -500, 500)))
-        counts = np.maximum(shares.sum(1), 1e-3)
-        weights = counts / n_samples
-        means = (shares[..., None] * places).sum(1) / counts[:, None]
-        gaps = places - means[:, None]
-        covariances = (shares[..., None] * gaps).swapaxes(1, 2) @ gaps / counts[:, None, None]
-        covariances = covariances + 1e-6 * np.eye(dim)
-    return gains, found
-
-
-def _spread(candidates: FloatArray, n_seeds: int) -> list[int]:
-    """Take candidates in order, leaving out those within one unit of one already taken."""
-    taken: list[int] = []
-    for at, candidate in enumerate(candidates):
-        gaps = ((candidates[taken] - candidate) ** 2).sum(1)
-        if not (gaps < 1.0).any():
-            taken.append(at)
-        if len(taken) == n_seeds:
-            break
-    return taken
+    entropy: float = math.nan
 
 
 class PathSearch:
@@ -397,25 +89,41 @@ class PathSearch:
     points : Tensor, shape (n, D), float64
     generator : numpy Generator
         For every draw.
+    k_min, k_max : int
+        No fit outside this range is tried.
     price : float, optional
         What one parameter must gain (nats in total); BIC's (log n) / 2 by default.
+
+    Attributes
+    ----------
+    fits : dict of int to PathFit
+    n_iterations : int
+        EM iterations so far.
+    effort : int
+        The same, each counted with its number of components.
+    n_repairs : int
+        Fits replaced by `finish` because the likelihood fell from k - 1 to k.
     """
 
     def __init__(
-        self, points: Tensor, generator: np.random.Generator, *, price: float | None = None
+        self,
+        points: Tensor,
+        generator: np.random.Generator,
+        *,
+        k_min: int,
+        k_max: int,
+        price: float | None = None,
     ) -> None:
         self.data = PreparedPoints(points)
         self.n_samples = self.data.n_samples
         self.generator = generator
+        self.k_min, self.k_max = k_min, k_max
         self.price = 0.5 * math.log(self.n_samples) if price is None else price
         self.fits: dict[int, PathFit] = {}
-        self.n_iterations = 0
-        # log likelihood of the fit whose splits (merges) were last tried, for each k
-        self._split_from: dict[int, float] = {}
-        self._merged_from: dict[int, float] = {}
-        self._swapped_from: dict[int, float] = {}
-        self._added_from: dict[int, float] = {}
-        self._cache = _SplitCache()
+        self.n_iterations = self.effort = self.n_repairs = 0
+        # Log likelihood of the fit that each kind of move was last tried on, by (move, k).
+        self._tried: dict[tuple[str, int], float] = {}
+        self._forecasts = SplitCache()
 
     def cost(self, k: int) -> float:
         """Return the criterion (nats, lower is better) of the best fit with k components."""
@@ -425,218 +133,296 @@ class PathSearch:
         """Return the k of lowest cost; the smaller one in a tie."""
         return min(sorted(self.fits), key=self.cost)
 
-    def offer(self, start: EMRun, *, tol_nats: float = 0.3, max_iter: int = 60) -> bool:
-        """Finish a proposal by EM and keep it if it is the best with its k.
+    def known(self, k: int) -> float:
+        """Return the best log likelihood known with k components."""
+        return self.fits[k].log_likelihood if k in self.fits else -math.inf
+
+    def _step(self, run: EMRun) -> float:
+        self.n_iterations += 1
+        self.effort += run.n_components
+        return float(run.step()[0])
+
+    def offer(
+        self, start: EMRun, *, tol_nats: float = PROPOSAL_NATS, max_iter: int = 60
+    ) -> bool:
+        """Finish a proposal by EM, keep it if it is the best with its k; tell if by a notable gain.
 
         It is given up as soon as its log likelihood, extrapolated generously, would end below
         the best known.
         """
-        k = start.n_components
-        known = self.fits[k].log_likelihood if k in self.fits else -math.inf
+        known = self.known(start.n_components)
         current, delta = -math.inf, math.inf
         for iteration in range(max_iter):
             previous, before = current, delta
-            current = float(start.step()[0])
-            self.n_iterations += 1
+            current = self._step(start)
             delta = current - previous
             if iteration < 2:
                 continue
             rate = min(max(delta / before, 0.6), 0.97) if before > 0 else 0.6
-            if current + 2.0 * delta * rate / (1.0 - rate) < known + 0.01:
+            if current + 2.0 * delta * rate / (1.0 - rate) < known:
                 return False
             if delta < tol_nats:
                 break
-        if current <= known:
+        if not current > known:
             return False
-        self.fits[k] = PathFit(start.mixtures, current, delta < tol_nats)
+        self.fits[start.n_components] = PathFit(start.mixtures, current, delta < tol_nats)
         return current > known + NOTABLE_NATS
 
     def overfit(self, k: int) -> None:
         """Start the path from k-means with k clusters."""
-        random_state = int(self.generator.integers(2**31))
-        means = KMeans(k, n_init=1, random_state=random_state, max_iter=10)
-        labels = torch.from_numpy(means.fit_predict(self.data.points[0].numpy())).long()
+        labels = _k_means(self.data.points[0], k, self.generator)
         shares = torch.nn.functional.one_hot(labels, k).to(torch.float64)[None]
         self.offer(EMRun.from_responsibilities(self.data, shares))
 
+    def _is_new(self, move: str, k: int) -> bool:
+        """Tell whether the fit with k improved notably since the move was last tried on it."""
+        current = self.fits[k].log_likelihood
+        if current < self._tried.get((move, k), -math.inf) + NOTABLE_NATS:
+            return False
+        self._tried[move, k] = current
+        return True
+
     def merge_down(self, k: int, n_candidates: int) -> bool:
         """Propose fits with k - 1 components from the best with k."""
-        fit = self.fits[k]
-        if fit.log_likelihood < self._merged_from.get(k, -math.inf) + NOTABLE_NATS:
+        if k <= self.k_min or k not in self.fits or not self._is_new("merge", k):
             return False
-        self._merged_from[k] = fit.log_likelihood
+        fit = self.fits[k]
         costs = merge_costs(fit.mixtures).ravel()
         ranked = np.argsort(costs)[: min(n_candidates, k * (k - 1) // 2)].tolist()
-        known = self.fits[k - 1].log_likelihood if k - 1 in self.fits else -math.inf
         improved = False
         for flat in ranked:
             # EM wins back about half of the bound: hopeless proposals are not started.
-            forecast = fit.log_likelihood - MERGE_LOSS_SHARE * self.n_samples * float(costs[flat])
-            if forecast < known or costs[flat] > 4 * costs[ranked[0]] + 1e-3:
-                continue
-            merged = merge_pair(fit.mixtures, flat // k, flat % k)
-            improved |= self.offer(EMRun(self.data, merged))
+            forecast = fit.log_likelihood - MERGE_LOSS_SHARE * self.n_samples * costs[flat]
+            if forecast >= self.known(k - 1) and costs[flat] <= 4.0 * costs[ranked[0]] + 1e-3:
+                merged = merge_pair(fit.mixtures, *divmod(flat, k))
+                improved |= self.offer(EMRun(self.data, merged))
         return improved
 
     def split_up(self, k: int, n_candidates: int) -> bool:
         """Propose fits with k + 1 components from the best with k."""
-        fit = self.fits[k]
-        if fit.log_likelihood < self._split_from.get(k, -math.inf) + NOTABLE_NATS:
+        if k >= self.k_max or k not in self.fits or not self._is_new("split", k):
             return False
-        self._split_from[k] = fit.log_likelihood
-        splits = self._forecast(fit.mixtures)
-        known = self.fits[k + 1].log_likelihood if k + 1 in self.fits else -math.inf
-        ranked = sorted(splits, key=lambda pair: -pair[1].gain)[:n_candidates]
+        fit = self.fits[k]
+        ranked = sorted(self._split_forecasts(fit.mixtures), key=lambda pair: -pair[1].gain)
         improved = False
-        for component, split in ranked:
-            hopeful = fit.log_likelihood + SPLIT_GAIN_FACTOR * split.gain + SPLIT_GAIN_SLACK
-            if hopeful < known or split.gain < 0.3 * ranked[0][1].gain:
-                continue
-            proposal = split_component(fit.mixtures, component, split.children)
-            improved |= self.offer(EMRun(self.data, proposal))
+        for component, split in ranked[:n_candidates]:
+            hope = fit.log_likelihood + SPLIT_GAIN_FACTOR * split.gain + SPLIT_GAIN_SLACK
+            if hope >= self.known(k + 1) and split.gain >= 0.3 * ranked[0][1].gain:
+                proposal = split_component(fit.mixtures, component, split.children)
+                improved |= self.offer(EMRun(self.data, proposal))
         return improved
 
     def swap(self, k: int, n_candidates: int) -> bool:
         """Propose fits with k components: one of the best is split while a pair is merged."""
-        fit = self.fits[k]
-        if k < 2 or fit.log_likelihood < self._swapped_from.get(k, -math.inf) + NOTABLE_NATS:
+        if k < 2 or not self._is_new("swap", k):
             return False
-        self._swapped_from[k] = fit.log_likelihood
+        mixtures = self.fits[k].mixtures
         proposals = []
-        for component, split in self._forecast(fit.mixtures):
-            apart = split_component(fit.mixtures, component, split.children)
+        for component, split in self._split_forecasts(mixtures):
+            apart = split_component(mixtures, component, split.children)
             costs = self.n_samples * merge_costs(apart)
             costs[k - 1, k] = np.inf  # not the two parts again
             for flat in np.argsort(costs, axis=None)[:2].tolist():
-                forecast = split.gain - 0.5 * float(costs.flat[flat])
-                proposals.append((forecast, apart, divmod(flat, k + 1)))
+                proposals.append((split.gain - 0.5 * costs.flat[flat], apart, flat))
+        proposals.sort(key=lambda proposal: -proposal[0])
         improved = False
-        for forecast, apart, (first, second) in sorted(proposals, key=lambda p: -p[0])[
-            :n_candidates
-        ]:
-            improved |= self.offer(EMRun(self.data, merge_pair(apart, first, second)))
+        for _, apart, flat in proposals[:n_candidates]:
+            merged = merge_pair(apart, *divmod(flat, k + 1))
+            improved |= self.offer(EMRun(self.data, merged))
         return improved
 
     def add_outliers(self, k: int, n_candidates: int) -> bool:
         """Propose fits with k + 1 components: a new one on points that the best leaves out."""
-        fit = self.fits[k]
-        if fit.log_likelihood < self._added_from.get(k, -math.inf) + NOTABLE_NATS:
+        if k >= self.k_max or k not in self.fits or not self._is_new("add", k):
             return False
-        self._added_from[k] = fit.log_likelihood
+        fit = self.fits[k]
         improved = False
         for gain, addition in outlier_components(self.data, fit.mixtures)[:n_candidates]:
-            known = self.fits[k + 1].log_likelihood if k + 1 in self.fits else -math.inf
-            if fit.log_likelihood + gain + SPLIT_GAIN_SLACK > known:
-                improved |= self.offer(EMRun(self.data, add_component(fit.mixtures, addition)))
+            if fit.log_likelihood + gain + SPLIT_GAIN_SLACK > self.known(k + 1):
+                proposal = add_component(fit.mixtures, addition)
+                improved |= self.offer(EMRun(self.data, proposal))
         return improved
 
-    def _forecast(self, mixtures: Mixtures) -> list[tuple[int, Split]]:
-        known = self._cache.find(mixtures)
+    def _split_forecasts(self, mixtures: Mixtures) -> list[tuple[int, Split]]:
+        known = self._forecasts.find(mixtures)
         new = [entry for entry in known if isinstance(entry, int)]
         if new:
             posterior = EMRun(self.data, mixtures).responsibilities()[0]
-            draws = torch.from_numpy(self.generator.random(self.n_samples))
-            forecast = _SplitForecast(self.data, posterior, draws, new)
+            draws = self.data.to_device(self.generator.random(self.n_samples))
+            forecast = SplitForecast(self.data, posterior, draws, new)
             splits = forecast.run(self.generator, n_random=4, n_iter=10)
-            self._cache.add(mixtures, new, splits)
+            self._forecasts.add(mixtures, new, splits)
             for j, split in zip(new, splits, strict=True):
                 known[j] = split
         return [(j, split) for j, split in enumerate(known) if isinstance(split, Split)]
 
-    def refine(self, k_min: int, k_max: int, *, deep: bool = True) -> None:
+    def refine(self, *, deep: bool, effort: float = math.inf) -> None:
         """Split up and merge down around the best k until nothing improves.
 
         A round that improves nothing hands over to a more expensive one; any improvement starts
-        again with the cheapest.
+        again with the cheapest. Nothing is refined once the cap itself is the best: the answer is
+        "at the ceiling" either way.
         """
-        stage, rounds = 0, 0
-        while stage < (3 if deep else 1) and rounds < MAX_ROUNDS:
-            rounds += 1
-            if stage < 2:
-                below, above = STAGES[stage]
-                improved = self._sweep(k_min, k_max, below, above)
-            else:
-                improved = self._dig()
+        stage, limit = 0, self.effort + effort
+        n_stages = len(SWEEPS) + 1 if deep else 1
+        while stage < n_stages and self.effort < limit and self.best_k() < self.k_max:
+            improved = self._sweep(*SWEEPS[stage]) if stage < len(SWEEPS) else self._dig()
             stage = 0 if improved else stage + 1
 
-    def _sweep(self, k_min: int, k_max: int, below: int, above: int) -> bool:
+    def _sweep(self, below: int, above: int) -> bool:
         best = self.best_k()
-        low, high = max(k_min, best - below), min(k_max, best + above)
-        improved = False
-        for k in range(low, high):
-            improved |= self.split_up(k, 2)
-        for k in range(high, low, -1):
-            if k in self.fits:
-                improved |= self.merge_down(k, 2)
-        return improved
+        low, high = max(self.k_min, best - below), min(self.k_max, best + above)
+        improved = [self.split_up(k, 2) for k in range(low, high)]
+        improved += [self.merge_down(k, 2) for k in range(high, low, -1)]
+        return any(improved)
 
     def _dig(self) -> bool:
         best = self.best_k()
-        improved = self.swap(best, NSWAP)
-        improved |= self.add_outliers(best, 2)
-        if best - 1 in self.fits:
-            improved |= self.add_outliers(best - 1, 2)
-        return improved
+        improved = [self.swap(best, 8)]
+        improved += [self.add_outliers(k, 2) for k in (best, best - 1)]
+        return any(improved)
 
-    def polish(self, *, tol_nats: float = 1e-3, max_iter: int = 500, window: float = 10.0) -> None:
-        """Run EM to convergence wherever the cost is within `window` nats of the lowest."""
-        lowest = self.cost(self.best_k())
-        for k in [k for k in self.fits if self.cost(k) < lowest + window]:
-            run = EMRun(self.data, self.fits[k].mixtures)
-            current, delta = float(run.step()[0]), math.inf
-            for _ in range(max_iter):
-                previous, before = current, delta
-                current = float(run.step()[0])
-                delta = current - previous
-                self.n_iterations += 1
-                rate = min(max(delta / before, 0.0), 0.999) if before > 0 else 0.0
-                if delta * max(1.0, rate / (1.0 - rate)) < tol_nats * 10:
-                    break
-            self.fits[k] = PathFit(run.mixtures, current, delta < tol_nats * 10)
+    def extend(self) -> None:
+        """Split up until the cost has risen RISES times in a row, or the cap is reached."""
+        while (top := max(self.fits)) < self.k_max:
+            last = [self.cost(k) for k in range(top - RISES, top + 1) if k in self.fits]
+            if len(last) > RISES and all(np.diff(last) > 0):
+                break
+            self._tried.pop(("split", top), None)
+            self.split_up(top, 1)
+            if top + 1 not in self.fits:
+                break
+
+    def polish(self, *, window_nats: float = 10.0) -> None:
+        """Run EM to convergence where the cost is close to the lowest, the best k first."""
+        lowest, limit = self.cost(self.best_k()), self.effort + POLISH_EFFORT
+        for k in sorted(self.fits, key=self.cost):
+            if self.cost(k) < lowest + window_nats and self.effort < limit:
+                self._converge(k, limit)
+
+    def _converge(self, k: int, limit: int) -> None:
+        run = EMRun(self.data, self.fits[k].mixtures)
+        current, delta = self._step(run), math.inf
+        remaining = math.inf
+        while remaining > POLISHED_NATS and self.effort < limit:
+            previous, before = current, delta
+            current = self._step(run)
+            delta = current - previous
+            rate = min(max(delta / before, 0.0), 0.999) if before > 0 else 0.0
+            remaining = delta * max(1.0, rate / (1.0 - rate))
+        self.fits[k] = PathFit(run.mixtures, current, remaining <= POLISHED_NATS)
+
+    def finish(self) -> None:
+        """Evaluate every fit exactly and repair the path where the likelihood falls with k."""
+        for k in sorted(self.fits):
+            self._evaluate(k)
+            if k - 1 in self.fits and self.known(k) < self.known(k - 1):
+                self.n_repairs += 1
+                self._tried.pop(("split", k - 1), None)
+                self.split_up(k - 1, 1)
+                self._evaluate(k)
+            if k - 1 in self.fits and self.known(k) < self.known(k - 1):
+                # Two equal halves have exactly the likelihood of the whole.
+                below = self.fits[k - 1]
+                weights, means, covariances = (part[0, :1] for part in below.mixtures)
+                halves = Mixtures(np.full(2, 0.5), means.repeat(2, 0), covariances.repeat(2, 0))
+                doubled = split_component(below.mixtures, 0, halves)
+                self.fits[k] = PathFit(doubled, below.log_likelihood, below.converged)
+                self._evaluate(k)
+
+    def _evaluate(self, k: int) -> None:
+        fit = self.fits[k]
+        run = EMRun(self.data, fit.mixtures)
+        posterior = run.responsibilities()[0]
+        entropy = -float((posterior.clamp(min=1e-300).log_() * posterior).sum())
+        exact = float(run.log_likelihood[0])
+        self.fits[k] = PathFit(fit.mixtures, exact, fit.converged, entropy)
 
 
-import os
-SCOUT_SIZE = int(os.environ.get('SCOUT',2500))
+def _k_means(points: Tensor, k: int, generator: np.random.Generator) -> Tensor:
+    """Return k-means labels (n,) from greedy seeding and a few passes.
+
+    scikit-learn's adds partial sums in the order its threads finish; this gives the same bits.
+    """
+    cloud = points.cpu().numpy()
+    centres = np.empty((k, cloud.shape[1]))
+    centres[0] = cloud[generator.integers(len(cloud))]
+    nearest = ((cloud - centres[0]) ** 2).sum(1)
+    for j in range(1, k):
+        total = nearest.cumsum()
+        places = np.searchsorted(total, generator.random(4) * total[-1])
+        candidates = cloud[np.minimum(places, len(cloud) - 1)]
+        distances = np.minimum(nearest, ((cloud - candidates[:, None]) ** 2).sum(-1))
+        chosen = int(distances.sum(1).argmin())
+        centres[j], nearest = candidates[chosen], distances[chosen]
+    for _ in range(8):
+        labels = torch.cdist(points, torch.from_numpy(centres).to(points)).argmin(1)
+        counts = np.bincount(labels.cpu().numpy(), minlength=k)
+        sums = np.stack(
+            [np.bincount(labels.cpu().numpy(), column, minlength=k) for column in cloud.T], 1
+        )
+        centres = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centres)
+    return labels
 
 
 def search_path(
-    points: Tensor, *, k_min: int, k_max: int, restarts: int, seed: int, start: int = 20
+    points: Tensor, *, k_min: int, k_max: int, restarts: int = 1, seed: int = 0
 ) -> PathSearch:
-    """Search"""
+    """Find good mixtures of a cloud for a range of k.
+
+    Parameters
+    ----------
+    points : Tensor, shape (n, D), float64
+        In a canonical order if the answer must not depend on the order.
+    k_min, k_max : int
+        Range of k; it ends early once BIC has risen five times in a row.
+    restarts : int
+        Independent over-fitted starts.
+    seed : int
+
+    Returns
+    -------
+    PathSearch
+        Finished: `fits` holds a contiguous range of k from k_min.
+    """
     generator = np.random.default_rng(seed)
-    n = len(points)
-    path = PathSearch(points, generator)
-    start = min(start, k_max)
+    path = PathSearch(points, generator, k_min=k_min, k_max=k_max)
     for _ in range(restarts):
-        if n > 1.5 * SCOUT_SIZE:
-            sub = torch.from_numpy(generator.permutation(n)[:SCOUT_SIZE])
-            price = 0.5 * math.log(n) * SCOUT_SIZE / n + 0.5
-            scout = PathSearch(points[sub], generator, price=price)
+        if path.n_samples <= 1.5 * SCOUT_SIZE:
+            _merge_path(path)
         else:
-            scout = path
-        scout.overfit(start)
-        for k in range(start, k_min, -1):
-            scout.merge_down(k, 1)
-        if scout is not path:
-            scout.refine(k_min, k_max, deep=False)
-            shift = scout.data.centre - path.data.centre
-            top = min(scout.best_k() + 3, max(scout.fits))
-            for k in range(k_min, top + 1):
-                weights, means, covariances = scout.fits[k].mixtures
-                path.offer(EMRun(path.data, Mixtures(weights, means + shift, covariances)), tol_nats=TOL_FAR)
-    path.refine(k_min, k_max)
-    while (top := max(path.fits)) < min(k_max, path.best_k() + 5):
-        path.split_up(top, 1)
-        if top + 1 not in path.fits:
-            break
-    path.polish()
+            _scout(path, points)
+    refined = -1
+    while refined != path.best_k():
+        path.refine(deep=True, effort=REFINE_EFFORT)
+        refined = path.best_k()
+        path.extend()
+    if path.best_k() < k_max:
+        path.polish()
+    path.finish()
     return path
 
 
-MAX_ROUNDS = 40
-STAGES = eval(os.environ.get('STAGES','((2,2),(3,3))'))
-import os
-NSWAP = int(os.environ.get('NSWAP',8))
-LOW=int(os.environ.get('LOW',1))
-HIGH=int(os.environ.get('HIGH',2))
-TOL_FAR=1.0
+def _merge_path(path: PathSearch) -> None:
+    start = max(path.k_min, min(OVERFIT, path.k_max))
+    path.overfit(start)
+    for k in range(start, path.k_min, -1):
+        path.merge_down(k, 1)
+
+
+def _scout(path: PathSearch, points: Tensor) -> None:
+    """Search a subsample and carry its fits over to all points."""
+    chosen = torch.from_numpy(path.generator.permutation(path.n_samples)[:SCOUT_SIZE])
+    # The price of all points, plus the optimism of a fit on fewer (half a nat per parameter).
+    price = path.price * SCOUT_SIZE / path.n_samples + 0.5
+    scout = PathSearch(
+        points[chosen], path.generator, k_min=path.k_min, k_max=path.k_max, price=price
+    )
+    _merge_path(scout)
+    scout.refine(deep=False)
+    shift: FloatArray = scout.data.centre - path.data.centre
+    best = scout.best_k()
+    for k in range(path.k_min, min(best + 3, max(scout.fits)) + 1):
+        mixtures = scout.fits[k].mixtures
+        start = EMRun(path.data, mixtures._replace(means=mixtures.means + shift))
+        path.offer(start, tol_nats=CARRIED_NATS, max_iter=40 if k >= best - 3 else 10)
