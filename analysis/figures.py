@@ -110,18 +110,7 @@ def plot_bic_curves(
     ax = ax or plt.gca()
     curves = frame[(frame["source"] == source) & (frame["protocol"] == protocol)]
     color = theme.SOURCE_COLORS[source]
-    low, high = original_range
-    ax.axvspan(
-        low,
-        high,
-        color=theme.PROTOCOL_COLORS["original"],
-        alpha=0.18,
-        lw=0,
-        label=f"original's range, {low} to {high}",
-    )
-    ax.axvline(high, color=theme.CEILING_COLOR, ls="--", lw=1, label="original's ceiling")
-    if true_k is not None:
-        ax.axvline(true_k, color=theme.NEUTRAL, ls=":", lw=1.2, label=f"true K = {true_k}")
+    _shade_original_range(ax, original_range, true_k)
     # Hundreds of curves would make an SVG file of megabytes.
     many = curves["owner_id"].nunique() > 60
     style: dict[str, Any] = {"color": color, "lw": 0.7, "alpha": 0.45, "rasterized": many} | kwargs
@@ -155,6 +144,21 @@ def plot_bic_curves(
     ax.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
     ax.set(xlabel="components k", ylabel="BIC above its minimum", title=theme.source_name(source))
     return ax
+
+
+def _shade_original_range(ax: Axes, original_range: tuple[int, int], true_k: int | None) -> None:
+    low, high = original_range
+    ax.axvspan(
+        low,
+        high,
+        color=theme.PROTOCOL_COLORS["original"],
+        alpha=0.18,
+        lw=0,
+        label=f"original's range, {low} to {high}",
+    )
+    ax.axvline(high, color=theme.CEILING_COLOR, ls="--", lw=1, label="original's ceiling")
+    if true_k is not None:
+        ax.axvline(true_k, color=theme.NEUTRAL, ls=":", lw=1.2, label=f"true K = {true_k}")
 
 
 def plot_coverage(
