@@ -15,13 +15,15 @@ JMLR 2007, https://www.jmlr.org/papers/v8/li07a.html
 from __future__ import annotations
 
 import time
+import warnings
 from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.mixture import GaussianMixture
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 
 from study.config import Protocol
 from study.em import EMRun, Mixtures, PreparedPoints, n_parameters, run_em
@@ -178,27 +180,40 @@ def _count_original(cloud: FloatArray, started: float) -> ModeCount:
             f"points: the original protocol fits up to {max(ORIGINAL_KS)} components and needs "
             f"at least as many points, got {len(cloud)}; draw more points"
         )
-    models = [GaussianMixture(k, random_state=ORIGINAL_SEED).fit(cloud) for k in ORIGINAL_KS]
-    bic = np.array([model.bic(cloud) for model in models])
-    log_likelihood = np.array([model.score_samples(cloud).sum() for model in models])
-    posteriors = [model.predict_proba(cloud) for model in models]
-    entropy = [-np.sum(p * np.log(np.maximum(p, 1e-300))) for p in posteriors]
+    data = PreparedPoints(torch.from_numpy(cloud))
+    results = [run_em(_kmeans_start(data, cloud, k)) for k in ORIGINAL_KS]
+    ends = [EMRun(data, result.mixtures) for result in results]
+    log_likelihood = np.array([float(end.evaluate()[0]) for end in ends])
+    posteriors = [end.responsibilities() for end in ends]
+    entropy = np.array([-float(torch.special.xlogy(p, p).sum()) for p in posteriors])
+    n_free = np.array([n_parameters(k, cloud.shape[1]) for k in ORIGINAL_KS])
+    bic = n_free * np.log(len(cloud)) - 2.0 * log_likelihood
     at = int(bic.argmin())
-    chosen = models[at]
+    weights, means, covariances = (part[0] for part in results[at].mixtures)
     return ModeCount(
         k=ORIGINAL_KS[at],
         ks=np.array(ORIGINAL_KS),
         log_likelihood=log_likelihood,
         bic=bic,
-        icl=bic + 2.0 * np.array(entropy),
-        converged=np.array([model.converged_ for model in models]),
+        icl=bic + 2.0 * entropy,
+        converged=np.array([bool(result.converged[0]) for result in results]),
         at_ceiling=at == len(bic) - 1,
         at_floor=at == 0,
         n_repairs=0,
-        fitted=FittedMixture(chosen.weights_, chosen.means_, chosen.covariances_),
-        n_iterations=sum(model.n_iter_ for model in models),
+        fitted=FittedMixture(weights, means + data.centre[0], covariances),
+        n_iterations=sum(int(result.n_iter[0]) for result in results),
         wall_time_s=time.perf_counter() - started,
     )
+
+
+def _kmeans_start(data: PreparedPoints, cloud: FloatArray, k: int) -> EMRun:
+    """Start as scikit-learn's GaussianMixture does: one run of k-means, then an M-step."""
+    rng = np.random.RandomState(ORIGINAL_SEED)
+    with warnings.catch_warnings():
+        # Fewer distinct points than clusters: empty ones get no weight, as in scikit-learn.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        labels = KMeans(k, n_init=1, random_state=rng).fit(cloud).labels_
+    return EMRun.from_responsibilities(data, torch.from_numpy(np.eye(k)[labels])[None])
 
 
 def _summarize(path: PathSearch, k_cap: int, started: float) -> ModeCount:
