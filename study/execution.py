@@ -24,8 +24,8 @@ from study.config import ResourcesConfig
 from study.grid import Unit
 from study.progress import Display, RunningStack
 from study.results import ResultsFolder, write_tables
+from study.rows import failed_rows
 from study.trainable import UnitTrainable
-from study.trial import failed_rows
 
 LOST_WORKER = "the worker process died twice while it ran this stack (killed, or out of memory)"
 

@@ -20,7 +20,9 @@ from rich.text import Text
 # Share of a stack's work that training is, for the time left; counting is the rest.
 TRAINING_SHARE = 0.5
 MAX_CELL_LINES = 12
+# Seconds between plain lines, when a stack has ended and when nothing has.
 PLAIN_INTERVAL_S = 15.0
+QUIET_INTERVAL_S = 60.0
 
 
 @dataclass(slots=True)
@@ -239,14 +241,13 @@ class PlainDisplay(QuietDisplay):
     def __init__(self, progress: SweepProgress, console: Console) -> None:
         super().__init__(progress)
         self._console = console
-        self._last_s = float("-inf")
+        self._last_s = time.monotonic()
 
     def update(self, event: str) -> None:
-        """Print the status line when a stack ended, at most every `PLAIN_INTERVAL_S`."""
-        complete = self.progress.n_finished == self.progress.n_trials
-        if event != "finish" or (
-            time.monotonic() - self._last_s < PLAIN_INTERVAL_S and not complete
-        ):
+        """Print the status line now and then, and always at the end."""
+        interval = PLAIN_INTERVAL_S if event == "finish" else QUIET_INTERVAL_S
+        complete = event == "finish" and self.progress.n_finished == self.progress.n_trials
+        if time.monotonic() - self._last_s < interval and not complete:
             return
         self._last_s = time.monotonic()
         self.note(f"{self.progress.name}: {status_line(self.progress)}")

@@ -16,7 +16,8 @@ from ray import tune
 
 from study.grid import ControlBatch, Stack, Unit
 from study.results import ResultsFolder, open_folder, write_tables
-from study.trial import Tables, failed_rows, run_controls, stack_events
+from study.rows import Tables, failed_rows
+from study.trial import run_controls, stack_events
 
 MAX_MESSAGE_CHARS = 4000
 

@@ -7,15 +7,15 @@ same work as a generator, which pauses at every checkpoint of the training.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from study.config import DetectionConfig, MixtureConfig, Protocol, Source
+from study.config import DetectionConfig, Protocol, Source
 from study.coverage import PointScores, score_bounds, score_likelihood, score_points
+from study.data_set import DataSet, draw_data_set
 from study.fitted import FittedVAE, Member
 from study.generate import (
     draw_means,
@@ -24,63 +24,28 @@ from study.generate import (
     heldout_losses,
     importance_log_prob,
 )
-from study.grid import Control, ControlBatch, Stack, Trial, Unit, config_columns
-from study.mixture import TrueMixture, draw_mixture, draw_training_points
+from study.grid import Control, ControlBatch, Stack, Trial
 from study.modes import ModeCount, control_gap, detect_modes, modal_em
-from study.results import count_columns, provenance, timestamp
+from study.results import timestamp
+from study.rows import (
+    Row,
+    Tables,
+    control_row,
+    count_rows,
+    count_summary,
+    curve_rows,
+    gallery_rows,
+    trial_row,
+    weight_rows,
+)
 from study.seeds import numpy_generator
 from study.train import Checkpoint, TrainedStack, train_checkpoints
 
-Row = dict[str, Any]
-Tables = dict[str, list[Row]]
 Report = dict[str, Any]
 FloatArray = np.ndarray
 
-GALLERY_POINTS = 1_000
-GALLERY_AXES = 4
 # Held-out points of the likelihood: enough for a standard error of 0.03 nats.
 LIKELIHOOD_POINTS = 2_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataSet:
-    """What the data seed decides: the truth and the point sets drawn from it.
-
-    Parameters
-    ----------
-    truth : TrueMixture
-    training : ndarray of shape (n_samples, dim)
-    heldout, control : ndarray of shape (detection n_samples, dim)
-        Two more draws of the truth, one for losses and codes, one to compare samples with.
-    """
-
-    truth: TrueMixture
-    training: FloatArray
-    heldout: FloatArray
-    control: FloatArray
-
-
-@lru_cache(maxsize=32)
-def draw_data_set(mixture: MixtureConfig, data_seed: int, n_heldout: int) -> DataSet:
-    """Draw everything that a data seed decides.
-
-    Parameters
-    ----------
-    mixture : MixtureConfig
-    data_seed : int
-    n_heldout : int
-        Size of the held-out and the control draw.
-
-    Returns
-    -------
-    DataSet
-        Shared between callers: do not write into its arrays.
-    """
-    truth = draw_mixture(mixture, data_seed)
-    training, _ = draw_training_points(mixture, truth, data_seed)
-    heldout, _ = truth.sample(n_heldout, numpy_generator("heldout", data_seed))
-    control, _ = truth.sample(n_heldout, numpy_generator("control", data_seed))
-    return DataSet(truth=truth, training=training, heldout=heldout, control=control)
 
 
 def run_stack(stack: Stack, *, device: str = "cpu") -> Tables:
@@ -153,7 +118,7 @@ def stack_events(stack: Stack, *, device: str = "cpu") -> Generator[Report, None
         counting_s += time.perf_counter() - counted_at
     train_s = (time.perf_counter() - started - counting_s) / len(trainings)
     for index, trials in enumerate(trainings):
-        _append(tables, "weights", _weight_rows(trained.fitted, index, trials[0].training_id))
+        _append(tables, "weights", weight_rows(trained.fitted, index, trials[0].training_id))
         for trial in trials:
             yield {"phase": f"counting {index + 1} of {len(trainings)}", "done": False}
             rows = _score_trial(trial, trained, index, data_sets[index])
@@ -210,8 +175,9 @@ def _count_checkpoint(
             for source, points in sets.items():
                 if source in trial.detection.sources:
                     for protocol, count in _count(points, trial.detection).items():
-                        rows = _count_rows(trial.trial_id, source, protocol, count)
-                        _append(tables, "counts", [{**r, "epoch": checkpoint.epoch} for r in rows])
+                        owner = (trial.trial_id, source, protocol)
+                        rows = count_rows(*owner, epoch=checkpoint.epoch, count=count)
+                        _append(tables, "counts", rows)
 
 
 def _generated(trial: Trial, fitted: FittedVAE, index: int) -> dict[Source, FloatArray]:
@@ -237,19 +203,12 @@ def _count(points: FloatArray, detection: DetectionConfig) -> dict[Protocol, Mod
 
 def _score_trial(trial: Trial, trained: TrainedStack, index: int, data: DataSet) -> Tables:
     """Make every row of one trial from a trained stack."""
-    row = {
-        "trial_id": trial.trial_id,
-        "training_id": trial.training_id,
-        "data_id": trial.data_id,
-        "control_id": trial.control_id,
-        "cell": trial.cell,
-        **config_columns(trial),
+    row = trial_row(trial) | {
         "train_recon": trained.train_recon[index, trained.n_epochs_done - 1],
         "train_kl_nats": trained.train_kl_nats[index, trained.n_epochs_done - 1],
         "active_units": int(trained.checkpoints[-1].active_units[index]),
-        **provenance(),
     }
-    curves = _curve_rows(trial, trained, index)
+    curves = curve_rows(trial, trained, index)
     status, message = _status(trial, trained, index)
     row |= {"status": status, "message": message, "finished_at": timestamp()}
     if status != "done":
@@ -282,16 +241,16 @@ def _measure(trial: Trial, fitted: FittedVAE, index: int, data: DataSet) -> _Mea
     sets: dict[Source, FloatArray] = _generated(trial, fitted, index)
     sets["codes"] = encode_points(fitted, index, data.heldout)
     columns: Row = {}
-    count_rows: list[Row] = []
+    curves: list[Row] = []
     counts: dict[tuple[Source, Protocol], ModeCount] = {}
     for source, points in sets.items():
         if source not in trial.detection.sources:
             continue
         for protocol, count in _count(points, trial.detection).items():
             counts[source, protocol] = count
-            columns |= _count_columns(source, protocol, count, data.truth.n_components)
-            rows = _count_rows(trial.trial_id, source, protocol, count)
-            count_rows += [{**row, "epoch": trial.training.epochs} for row in rows]
+            columns |= count_summary(source, protocol, count, data.truth.n_components)
+            owner = (trial.trial_id, source, protocol)
+            curves += count_rows(*owner, epoch=trial.training.epochs, count=count)
     counted = time.perf_counter()
     chosen = counts.get(("samples", "calibrated")) or counts.get(("samples", "original"))
     scores = score_points(
@@ -309,9 +268,9 @@ def _measure(trial: Trial, fitted: FittedVAE, index: int, data: DataSet) -> _Mea
     columns["count_s"] = counted - started
     columns["endpoints_s"] = time.perf_counter() - counted
     sets["data"] = data.heldout
-    tables = {"counts": count_rows, **_score_tables(trial, scores)}
+    tables = {"counts": curves, **_score_tables(trial, scores)}
     if trial.gallery:
-        tables["points"] = _gallery_rows(trial, sets, data)
+        tables["points"] = gallery_rows(trial, sets, data)
     return _Measured(columns, tables)
 
 
@@ -350,85 +309,6 @@ def _likelihood_columns(trial: Trial, fitted: FittedVAE, index: int, data: DataS
     }
 
 
-def _count_columns(source: Source, protocol: Protocol, count: ModeCount, n_components: int) -> Row:
-    names = count_columns(source, protocol)
-    return dict(zip(names, (count.k, count.k / n_components, count.at_ceiling), strict=True))
-
-
-def _count_rows(
-    owner_id: str, source: Source, protocol: Protocol, count: ModeCount
-) -> Iterator[Row]:
-    """Yield the whole curve, one row a k."""
-    columns = (count.ks, count.log_likelihood, count.bic, count.icl, count.converged)
-    for k, log_likelihood, bic, icl, converged in zip(*columns, strict=True):
-        yield {
-            "owner_id": owner_id,
-            "source": source,
-            "protocol": protocol,
-            "k": int(k),
-            "log_likelihood": log_likelihood,
-            "bic": bic,
-            "icl": icl,
-            "converged": bool(converged),
-            "selected": int(k) == count.k,
-            "at_ceiling": count.at_ceiling,
-        }
-
-
-def _curve_rows(trial: Trial, trained: TrainedStack, index: int) -> list[Row]:
-    marks = {checkpoint.epoch: checkpoint for checkpoint in trained.checkpoints}
-    rows = []
-    for epoch in range(1, trained.n_epochs_done + 1):
-        recon = trained.train_recon[index, epoch - 1]
-        kl_nats = trained.train_kl_nats[index, epoch - 1]
-        row: Row = {
-            "trial_id": trial.trial_id,
-            "epoch": epoch,
-            "recon": recon,
-            "kl_nats": kl_nats,
-            "loss": recon + trial.training.kl_weight * kl_nats,
-        }
-        if epoch in marks:
-            row["active_units"] = int(marks[epoch].active_units[index])
-            row["kl_per_latent"] = marks[epoch].kl_per_latent[index].tolist()
-        rows.append(row)
-    return rows
-
-
-def _gallery_rows(trial: Trial, sets: Mapping[Source, FloatArray], data: DataSet) -> list[Row]:
-    rows: list[Row] = []
-    for source, points in sets.items():
-        few = points[:GALLERY_POINTS]
-        # A code is coloured by the component of the point that was encoded.
-        located = data.heldout[:GALLERY_POINTS] if source == "codes" else few
-        component = data.truth.posterior(located).argmax(axis=1)
-        axes = {f"x{axis}": few[:, axis] for axis in range(min(few.shape[1], GALLERY_AXES))}
-        for i in range(len(few)):
-            rows.append(
-                {
-                    "trial_id": trial.trial_id,
-                    "source": source,
-                    "index": i,
-                    "component": int(component[i]),
-                    **{name: float(values[i]) for name, values in axes.items()},
-                }
-            )
-    return rows
-
-
-def _weight_rows(fitted: FittedVAE, index: int, training_id: str) -> list[Row]:
-    return [
-        {
-            "training_id": training_id,
-            "name": name,
-            "shape": list(values.shape),
-            "dtype": str(values.dtype),
-            "values": values.tobytes(),
-        }
-        for name, values in fitted.state(index).items()
-    ]
-
-
 def run_controls(batch: ControlBatch) -> Tables:
     """Count the controls of a batch: fresh draws of the truth.
 
@@ -458,59 +338,13 @@ def _count_control(control: Control) -> tuple[list[Row], Row]:
     data = draw_data_set(control.mixture, control.data_seed, detection.n_samples)
     original = control.mixture.training_points == "original"
     points = data.training if original else data.control
-    row = _control_row(control)
-    count_rows: list[Row] = []
+    row = control_row(control)
+    curves: list[Row] = []
     for protocol, count in _count(points, detection).items():
-        row |= _count_columns("data", protocol, count, data.truth.n_components)
-        rows = _count_rows(control.control_id, "data", protocol, count)
-        count_rows += [{**r, "epoch": 0} for r in rows]
+        row |= count_summary("data", protocol, count, data.truth.n_components)
+        curves += count_rows(control.control_id, "data", protocol, epoch=0, count=count)
         if protocol == "calibrated":
             row["control_gap"] = control_gap(points, data.truth, count)
             row["n_repairs"] = count.n_repairs
     row |= {"status": "done", "count_s": time.perf_counter() - started}
-    return count_rows, row | {"finished_at": timestamp()}
-
-
-def _control_row(control: Control) -> Row:
-    return {
-        "control_id": control.control_id,
-        "data_id": control.data_id,
-        "n_components": control.mixture.n_components,
-        "data_seed": control.data_seed,
-        "device": "cpu",
-        **provenance(),
-    }
-
-
-def failed_rows(unit: Unit, message: str) -> Tables:
-    """Make the rows of a unit that could not be run: no trial vanishes.
-
-    Parameters
-    ----------
-    unit : Stack or ControlBatch
-    message : str
-        What went wrong, for a person: a traceback or a sentence.
-
-    Returns
-    -------
-    dict of str to list of dict
-        Rows of `trials` or `controls` with status "failed".
-    """
-    ending = {"status": "failed", "message": message, "finished_at": timestamp()}
-    if isinstance(unit, ControlBatch):
-        return {"controls": [{**_control_row(control), **ending} for control in unit.controls]}
-    rows = [
-        {
-            "trial_id": trial.trial_id,
-            "training_id": trial.training_id,
-            "data_id": trial.data_id,
-            "control_id": trial.control_id,
-            "stack_id": unit.stack_id,
-            "cell": trial.cell,
-            **config_columns(trial),
-            **provenance(),
-            **ending,
-        }
-        for trial in unit.trials
-    ]
-    return {"trials": rows}
+    return curves, row | {"finished_at": timestamp()}

@@ -56,14 +56,22 @@ def test_many_cells_are_cut_and_said_to_be() -> None:
     assert "and 88 more cells" in console.export_text()
 
 
-def test_plain_lines_come_when_stacks_end(
+def test_plain_lines_come_now_and_then_and_at_the_end(
     progress: SweepProgress, capsys: pytest.CaptureFixture[str]
 ) -> None:
     display = PlainDisplay(progress, Console())
     display.update("report")
+    display.update("finish")
+    assert capsys.readouterr().out == ""
+    display._last_s -= 20
+    display.update("report")
     assert capsys.readouterr().out == ""
     display.update("finish")
     assert capsys.readouterr().out.startswith("demo: 2/4 trials")
+    for cell in ("q=1", "q=2"):
+        progress.finish(cell, failed=False)
+    display.update("finish")
+    assert capsys.readouterr().out.startswith("demo: 4/4 trials")
 
 
 def test_json_lines_parse(progress: SweepProgress, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,8 @@ import pytest
 from study.config import DetectionConfig, MixtureConfig, ModelConfig, TrainingConfig
 from study.grid import Control, ControlBatch, Stack, Trial
 from study.results import SCHEMAS, to_table
-from study.trial import failed_rows, run_controls, run_stack
+from study.rows import failed_rows
+from study.trial import run_controls, run_stack
 
 MIXTURE = MixtureConfig(n_components=4, n_samples=600)
 TRAINING = TrainingConfig(epochs=3, checkpoints=2)
