@@ -11,9 +11,8 @@ A results folder holds, for a sweep called NAME::
 A stack writes its `trials` part last, so a trial is finished exactly when its row can be read;
 rows of the other tables without such a row are left-overs of an interruption and are not read.
 Every file appears under its name at once (a rename locally, a single put on an object store), and
-rows are keyed (`KEYS`), so a compaction that is cut short at any point neither loses nor doubles.
-
-Units: `_nats` natural-log units, `_s` seconds, `bic` and `control_gap` BIC units (2 x nats).
+rows are keyed (`study.tables.KEYS`), so a compaction that is cut short at any point neither loses
+nor doubles.
 """
 
 from __future__ import annotations
@@ -36,215 +35,45 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-SCHEMA_VERSION = 1
-SOURCES = ("data", "means", "samples", "codes")
-PROTOCOLS = ("original", "calibrated")
-STATUSES = ("done", "diverged", "timeout", "failed")
-
-_ID, _STR, _INT, _FLOAT, _BOOL = pa.string(), pa.string(), pa.int64(), pa.float64(), pa.bool_()
-
-
-def count_columns(source: str, protocol: str) -> tuple[str, str, str]:
-    """Name the columns of one count: detected k, coverage k / K and the ceiling flag."""
-    tail = f"{source}_{protocol}"
-    return f"k_{tail}", f"coverage_{tail}", f"at_ceiling_{tail}"
-
-
-def _count_fields(sources: Sequence[str]) -> list[tuple[str, pa.DataType]]:
-    types = (_INT, _FLOAT, _BOOL)
-    return [
-        field
-        for source in sources
-        for protocol in PROTOCOLS
-        for field in zip(count_columns(source, protocol), types, strict=True)
-    ]
-
-
-# Configuration columns by their leaf names; a trial's row and every figure use these.
-CONFIG_FIELDS: list[tuple[str, pa.DataType]] = [
-    ("n_components", _INT),
-    ("dim", _INT),
-    ("box_half_width", _FLOAT),
-    ("box_rule", _STR),
-    ("variance_low", _FLOAT),
-    ("variance_high", _FLOAT),
-    ("alpha", _FLOAT),
-    ("n_samples", _INT),
-    ("training_points", _STR),
-    ("latent_dim", _INT),
-    ("hidden", _STR),
-    ("activation", _STR),
-    ("decoder_variance_rule", _STR),
-    ("epochs", _INT),
-    ("batch_size", _INT),
-    ("learning_rate", _FLOAT),
-    ("kl_weight", _FLOAT),
-    ("standardize", _BOOL),
-    ("detection_n_samples", _INT),
-    ("k_min", _INT),
-    ("k_max", _INT),
-    ("restarts", _INT),
-    ("detection_seed", _INT),
-    ("data_seed", _INT),
-    ("init_seed", _INT),
-    ("sample_seed", _INT),
-]
-ENDPOINTS = (
-    "mode_recall",
-    "mode_recall_means",
-    "weighted_recall",
-    "spurious_mass",
-    "spurious_mass_means",
-    "hq_control",
-    "hq_samples",
-    "hq_means",
-    "tv",
-    "tv_means",
-    "rkl_modes",
-    "rkl_modes_means",
-    "fragmentation",
-    "bridges",
-    "prdc_density",
-    "prdc_coverage",
-    "c2st",
-    "fkl_nats",
-    "entropy_nats",
-    "recon",
-    "kl_nats",
-    "loss",
-    "loss_floor",
-    "rate_bound_nats",
-    "lambda_1",
-    "train_recon",
-    "train_kl_nats",
+from study.tables import (
+    CONFIG_FIELDS,
+    CONTROL_FIELDS,
+    ENDPOINTS,
+    KEYS,
+    PROTOCOLS,
+    SCHEMA_VERSION,
+    SCHEMAS,
+    SOURCES,
+    STATUSES,
+    count_columns,
+    frame_to_table,
+    pandas_type,
+    to_table,
 )
-PROVENANCE_FIELDS: list[tuple[str, pa.DataType]] = [
-    ("commit", _STR),
-    ("dirty", _BOOL),
-    ("python", _STR),
-    ("torch", _STR),
-    ("sklearn", _STR),
-    ("numpy", _STR),
-    ("cpu", _STR),
-    ("device", _STR),
-    ("finished_at", _STR),
-    ("schema_version", _INT),
-]
-# Columns that come from the mixture's control, computed once for each mixture.
-CONTROL_FIELDS = [*_count_fields(("data",)), ("control_gap", _FLOAT)]
 
-SCHEMAS: dict[str, pa.Schema] = {
-    "plan": pa.schema([("trial_id", _ID), ("control_id", _ID), ("cell", _STR)]),
-    "trials": pa.schema(
-        [
-            ("trial_id", _ID),
-            ("training_id", _ID),
-            ("data_id", _ID),
-            ("control_id", _ID),
-            ("stack_id", _ID),
-            ("cell", _STR),
-            ("status", _STR),
-            ("message", _STR),
-            *CONFIG_FIELDS,
-            *CONTROL_FIELDS,
-            *_count_fields(SOURCES[1:]),
-            ("modal_modes_samples", _INT),
-            ("icl_k_samples", _INT),
-            *((name, _FLOAT) for name in ENDPOINTS),
-            ("active_units", _INT),
-            ("decoder_variance", _FLOAT),
-            ("train_s", _FLOAT),
-            ("count_s", _FLOAT),
-            ("endpoints_s", _FLOAT),
-            *PROVENANCE_FIELDS,
-        ]
-    ),
-    "controls": pa.schema(
-        [
-            ("control_id", _ID),
-            ("data_id", _ID),
-            ("n_components", _INT),
-            ("data_seed", _INT),
-            ("status", _STR),
-            ("message", _STR),
-            *CONTROL_FIELDS,
-            ("n_repairs", _INT),
-            ("count_s", _FLOAT),
-            *PROVENANCE_FIELDS,
-        ]
-    ),
-    "curves": pa.schema(
-        [
-            ("trial_id", _ID),
-            ("epoch", _INT),
-            ("recon", _FLOAT),
-            ("kl_nats", _FLOAT),
-            ("loss", _FLOAT),
-            ("active_units", _INT),
-            ("kl_per_latent", pa.list_(_FLOAT)),
-        ]
-    ),
-    "counts": pa.schema(
-        [
-            ("owner_id", _ID),
-            ("source", _STR),
-            ("protocol", _STR),
-            ("epoch", _INT),
-            ("k", _INT),
-            ("log_likelihood", _FLOAT),
-            ("bic", _FLOAT),
-            ("icl", _FLOAT),
-            ("converged", _BOOL),
-            ("selected", _BOOL),
-            ("at_ceiling", _BOOL),
-        ]
-    ),
-    "components": pa.schema(
-        [
-            ("trial_id", _ID),
-            ("component", _INT),
-            ("weight", _FLOAT),
-            ("mass", _FLOAT),
-            ("fragments", _INT),
-            ("recalled", _BOOL),
-            ("eligible", _BOOL),
-        ]
-    ),
-    "recall": pa.schema(
-        [("trial_id", _ID), ("source", _STR), ("threshold", _FLOAT), ("recall", _FLOAT)]
-    ),
-    "points": pa.schema(
-        [
-            ("trial_id", _ID),
-            ("source", _STR),
-            ("index", _INT),
-            *((f"x{axis}", pa.float32()) for axis in range(4)),
-            ("component", _INT),
-        ]
-    ),
-    "weights": pa.schema(
-        [
-            ("training_id", _ID),
-            ("name", _STR),
-            ("shape", pa.list_(pa.int64())),
-            ("dtype", _STR),
-            ("values", pa.binary()),
-        ]
-    ),
-}
-KEYS: dict[str, tuple[str, ...]] = {
-    "plan": ("trial_id",),
-    "trials": ("trial_id",),
-    "controls": ("control_id",),
-    "curves": ("trial_id", "epoch"),
-    "counts": ("owner_id", "source", "protocol", "epoch", "k"),
-    "components": ("trial_id", "component"),
-    "recall": ("trial_id", "source", "threshold"),
-    "points": ("trial_id", "source", "index"),
-    "weights": ("training_id", "name"),
-}
-PART_TABLES = tuple(name for name in SCHEMAS if name != "plan")
-_COMPACTED = tuple(name for name in PART_TABLES if name != "weights")
+__all__ = [
+    "CONFIG_FIELDS",
+    "ENDPOINTS",
+    "KEYS",
+    "PROTOCOLS",
+    "SCHEMAS",
+    "SCHEMA_VERSION",
+    "SOURCES",
+    "STATUSES",
+    "ResultsError",
+    "ResultsFolder",
+    "count_columns",
+    "finished_ids",
+    "open_folder",
+    "provenance",
+    "read_table",
+    "timestamp",
+    "to_table",
+    "write_tables",
+]
+
+# Weights stay in the files of their stacks: they are large and read one stack at a time.
+_COMPACTED = tuple(name for name in SCHEMAS if name not in ("plan", "weights"))
 
 
 class ResultsError(ValueError):
@@ -390,7 +219,7 @@ class ResultsFolder:
             parts = [path for path in files if "/parts/" in path]
             if not parts:
                 continue
-            frame = _drop_doubles(name, self.read_raw(name).to_pandas(types_mapper=_pandas_type))
+            frame = _drop_doubles(name, self.read_raw(name).to_pandas(types_mapper=pandas_type))
             self.write_table(f"{name}.parquet", frame_to_table(name, frame))
             for path in parts:
                 self.filesystem.delete_file(path)
@@ -412,34 +241,6 @@ def open_folder(location: str | Path) -> ResultsFolder:
     except (pa.ArrowException, OSError) as error:
         raise ResultsError(f"results location {text!r} cannot be opened: {error}") from None
     return ResultsFolder(filesystem, path.rstrip("/"))
-
-
-def _pandas_type(dtype: pa.DataType) -> Any:
-    """Keep missing integers and booleans as missing instead of turning columns to float."""
-    return {_INT: pd.Int64Dtype(), _BOOL: pd.BooleanDtype()}.get(dtype)
-
-
-def to_table(table_name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Turn rows into an Arrow table of the named schema; absent columns are null."""
-    schema = SCHEMAS[table_name]
-    unknown = {key for row in rows for key in row} - set(schema.names)
-    if unknown:
-        raise KeyError(f"table {table_name!r} has no column {sorted(unknown)}")
-    columns = [
-        pa.array([_plain(row.get(field.name)) for row in rows], type=field.type)
-        for field in schema
-    ]
-    return pa.Table.from_arrays(columns, schema=schema)
-
-
-def _plain(value: Any) -> Any:
-    """Strip numpy scalars, which Arrow would otherwise refuse to convert between kinds."""
-    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
-
-
-def frame_to_table(table_name: str, frame: pd.DataFrame) -> pa.Table:
-    """Turn a frame with a table's columns into an Arrow table of its schema."""
-    return pa.Table.from_pandas(frame, schema=SCHEMAS[table_name], preserve_index=False)
 
 
 def _drop_doubles(table_name: str, frame: pd.DataFrame) -> pd.DataFrame:
@@ -478,7 +279,7 @@ def read_table(location: str | Path | ResultsFolder, name: str) -> pd.DataFrame:
     folder = location if isinstance(location, ResultsFolder) else open_folder(location)
     if name == "trials":
         return _read_trials(folder)
-    frame = _drop_doubles(name, folder.read_raw(name).to_pandas(types_mapper=_pandas_type))
+    frame = _drop_doubles(name, folder.read_raw(name).to_pandas(types_mapper=pandas_type))
     key = KEYS[name][0]
     if key not in ("trial_id", "owner_id", "control_id") or name == "plan":
         return frame
@@ -492,7 +293,7 @@ def read_table(location: str | Path | ResultsFolder, name: str) -> pd.DataFrame:
 
 def _read_trials(folder: ResultsFolder, columns: list[str] | None = None) -> pd.DataFrame:
     """Read the finished rows of planned trials; cells come from the plan, as does the order."""
-    raw = folder.read_raw("trials", columns).to_pandas(types_mapper=_pandas_type)
+    raw = folder.read_raw("trials", columns).to_pandas(types_mapper=pandas_type)
     frame = _drop_doubles("trials", raw)
     plan = read_table(folder, "plan")
     frame = plan[["trial_id"]].merge(frame, on="trial_id", how="inner")
@@ -504,7 +305,7 @@ def _read_trials(folder: ResultsFolder, columns: list[str] | None = None) -> pd.
 
 def _join_controls(trials: pd.DataFrame, folder: ResultsFolder) -> pd.DataFrame:
     controls = _drop_doubles(
-        "controls", folder.read_raw("controls").to_pandas(types_mapper=_pandas_type)
+        "controls", folder.read_raw("controls").to_pandas(types_mapper=pandas_type)
     ).set_index("control_id")
     for name, _ in CONTROL_FIELDS:
         trials[name] = trials["control_id"].map(controls[name]).astype(trials[name].dtype)
