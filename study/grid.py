@@ -189,6 +189,7 @@ def plan_units(
     trials: Sequence[Trial],
     *,
     n_workers: int,
+    recorded: Sequence[Trial] = (),
     recorded_controls: Collection[str] = (),
     stack_size: int | Literal["auto"] = "auto",
 ) -> tuple[Unit, ...]:
@@ -198,6 +199,8 @@ def plan_units(
     ----------
     trials : sequence of Trial
         Those that are to run.
+    recorded : sequence of Trial
+        Finished ones, whose controls are counted too where they are missing.
     n_workers : int
         Units that run at once.
     recorded_controls : collection of str
@@ -206,7 +209,7 @@ def plan_units(
         Most models of a stack.
     """
     max_size = None if stack_size == "auto" else stack_size
-    controls = plan_controls(trials, n_workers=n_workers, recorded=recorded_controls)
+    controls = plan_controls([*trials, *recorded], n_workers=n_workers, recorded=recorded_controls)
     return (*controls, *plan_stacks(trials, n_workers=n_workers, max_size=max_size))
 
 

@@ -118,3 +118,24 @@ def _coverage_text(rows: pd.DataFrame, source: str, protocol: str) -> str:
     if not rows[coverage].notna().any():
         return "-"
     return f"{100 * rows[coverage].mean():.0f} % ({100 * rows[ceiling].mean():.0f} %)"
+
+
+def failure_causes(trials: pd.DataFrame) -> dict[str, int]:
+    """Count the trials that are not done by status and cause, the last line of their message.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        Rows of the `trials` table.
+
+    Returns
+    -------
+    dict of str to int
+        Most frequent first.
+    """
+    bad = trials[trials["status"] != "done"]
+    causes = [
+        f"{status}: {str(message).strip().splitlines()[-1]}"
+        for status, message in zip(bad["status"], bad["message"].fillna("no message"), strict=True)
+    ]
+    return dict(Counter(causes).most_common())

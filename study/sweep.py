@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 
 from study.config import ResourcesConfig, Sweep, SweepError, load_sweep, shrink
@@ -29,8 +30,10 @@ from study.results import (
     read_table,
     to_table,
 )
-from study.screens import coverage_table, print_plan
+from study.screens import coverage_table, failure_causes, print_plan
 
+# What --retry-failed runs again; a diverged trial would diverge again.
+RETRIED = ("failed", "timeout")
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED = 0, 1, 2, 130
 
 
@@ -117,13 +120,14 @@ def _run(sweep: Sweep, options: argparse.Namespace) -> int:
     location = _location(options.results, sweep.name)
     folder = open_folder(location)
     recorded = finished_ids(folder)
-    retry = ("failed", "timeout") if options.retry_failed else ()
-    left = [trial for trial in trials if recorded.get(trial.trial_id, retry) in (retry, *retry)]
+    retry = RETRIED if options.retry_failed else ()
+    left = [trial for trial in trials if recorded.get(trial.trial_id) in (None, *retry)]
     chosen = left[: options.limit]
     n_workers = options.workers or _processors(sweep.resources)
     units = plan_units(
         chosen,
         n_workers=n_workers,
+        recorded=[trial for trial in trials if trial.trial_id in recorded],
         recorded_controls=_recorded_controls(folder, retry),
         stack_size=sweep.resources.stack_size,
     )
@@ -232,29 +236,34 @@ def _finish(
     n_left = statuses.count(None)
     n_bad = sum(status not in (None, "done") for status in statuses)
     if not options.quiet and not options.json:
-        _print_summary(sweep, folder, n_left=n_left, n_bad=n_bad, options=options)
+        _print_summary(read_table(folder, "trials"), _shown_path(folder, options), n_left=n_left)
     if n_left and options.limit is None:
         return EXIT_STOPPED
     return EXIT_FAILED if n_bad else EXIT_DONE
 
 
-def _print_summary(
-    sweep: Sweep, folder: ResultsFolder, *, n_left: int, n_bad: int, options: argparse.Namespace
-) -> None:
+def _shown_path(folder: ResultsFolder, options: argparse.Namespace) -> str:
+    """Write the folder as a person would type it."""
+    if not folder.is_local:
+        return f"{options.results.rstrip('/')}/{folder.path.rsplit('/', 1)[-1]}"
+    path = Path(folder.path)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _print_summary(trials: pd.DataFrame, path: str, *, n_left: int) -> None:
     console = Console()
-    frame = read_table(folder, "trials")
-    console.print(coverage_table(frame))
-    path = os.path.relpath(folder.path) if folder.is_local else options.results
-    console.print(
-        f"{len(frame) - n_bad} trials done, {n_bad} not done (failed, diverged, timed out), "
-        f"{n_left} left.",
-        highlight=False,
-    )
+    n_done = int(trials["status"].eq("done").sum())
+    lines = [f"{n_done} trials done, {len(trials) - n_done} not done, {n_left} left."]
+    lines += [f"  {n} x {cause}" for cause, n in failure_causes(trials).items()]
     if n_left:
-        console.print("To continue, run the same command again.", highlight=False)
-    elif n_bad:
-        console.print("To run failed trials again, add --retry-failed.", highlight=False)
-    console.print(f"Next: python -m analysis.report {path}", highlight=False, soft_wrap=True)
+        lines.append("To continue, run the same command again.")
+    elif trials["status"].isin(RETRIED).any():
+        lines.append("To run failed trials again, add --retry-failed.")
+    if len(trials):
+        console.print(coverage_table(trials))
+        lines.append(f"Next: python -m analysis.report {path}")
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":
