@@ -235,11 +235,20 @@ def _finish(
     statuses = [recorded.get(trial.trial_id) for trial in trials]
     n_left = statuses.count(None)
     n_bad = sum(status not in (None, "done") for status in statuses)
+    controls = finished_ids(folder, "controls")
+    ids = {trial.control_id for trial in trials}
+    n_controls_failed = sum(controls.get(control_id, "done") != "done" for control_id in ids)
+    if n_controls_failed:
+        print(
+            f"warning: {n_controls_failed} controls failed, their trials have no k_data_*; "
+            "add --retry-failed to count them again",
+            file=sys.stderr,
+        )
     if not options.quiet and not options.json:
         _print_summary(read_table(folder, "trials"), _shown_path(folder, options), n_left=n_left)
     if n_left and options.limit is None:
         return EXIT_STOPPED
-    return EXIT_FAILED if n_bad else EXIT_DONE
+    return EXIT_FAILED if n_bad or n_controls_failed else EXIT_DONE
 
 
 def _shown_path(folder: ResultsFolder, options: argparse.Namespace) -> str:

@@ -118,14 +118,18 @@ def test_failed_trials_set_the_exit_status_and_can_be_retried(
 
 
 def test_a_failed_control_is_retried_though_its_trials_are_done(
-    sweep_file: Path, inline: list[Any], monkeypatch: pytest.MonkeyPatch
+    sweep_file: Path,
+    inline: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def poison(*_: Any, **__: Any) -> Any:
         raise RuntimeError("poison")
 
     with monkeypatch.context() as patch:
         patch.setattr("study.trainable.run_controls", poison)
-        assert run(sweep_file) == EXIT_DONE
+        assert run(sweep_file) == EXIT_FAILED
+    assert "2 controls failed" in capsys.readouterr().err
     assert table(sweep_file)["k_data_calibrated"].isna().all()
     assert run(sweep_file, "--retry-failed") == EXIT_DONE
     assert table(sweep_file)["k_data_calibrated"].notna().all()
