@@ -15,8 +15,8 @@ import pandas as pd
 from study.grid import Trial, n_weights, training_gflop
 
 # Measured with sweeps/latent_dims.yaml: one core of a 2-core x86 server, one thread a worker.
-REFERENCE_GFLOP_PER_S = 35.0
-REFERENCE_SCORING_S = 8.0
+REFERENCE_GFLOP_PER_S = 40.0
+REFERENCE_SCORING_S = 9.0
 REFERENCE_SCORING_POINTS = 10_000
 OVERHEAD_S = 12.0
 MIN_ROWS = 3

@@ -136,10 +136,8 @@ class ProgressCallback(tune.Callback):
         running = self._display.progress.running.get(index)
         if running is None or result.get("done"):
             return
-        running.phase = result.get("phase", running.phase)
-        running.epoch = result.get("epoch", running.epoch)
-        running.n_epochs = result.get("n_epochs", running.n_epochs)
-        running.loss = result.get("loss", running.loss)
+        for name in ("phase", "epoch", "n_epochs", "loss", "n_counted"):
+            setattr(running, name, result.get(name, getattr(running, name)))
         self._display.update("report")
 
     def _finished(self, index: int, statuses: Sequence[str]) -> None:

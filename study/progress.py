@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 # Share of a stack's work that training is, for the time left; counting is the rest.
-TRAINING_SHARE = 0.5
+TRAINING_SHARE = 0.4
 MAX_CELL_LINES = 12
 # Seconds between plain lines, when a stack has ended and when nothing has.
 PLAIN_INTERVAL_S = 15.0
@@ -44,13 +44,14 @@ class RunningStack:
     epoch: int = 0
     n_epochs: int = 0
     loss: float | None = None
+    n_counted: int = 0
 
     @property
     def fraction(self) -> float:
         """Share of the stack's work that is behind it, 0 to 1."""
-        if not self.n_epochs:
-            return 0.0
-        return min(self.epoch / self.n_epochs, 1.0) * TRAINING_SHARE
+        trained = self.epoch / self.n_epochs if self.n_epochs else 0.0
+        counted = self.n_counted / self.n_trials if self.n_trials else 0.0
+        return TRAINING_SHARE * trained + (1 - TRAINING_SHARE) * counted
 
 
 @dataclass(slots=True)
@@ -163,6 +164,8 @@ def status_line(progress: SweepProgress) -> str:
 
 
 def _running_text(stack: RunningStack) -> str:
+    if stack.phase == "counting" and stack.n_trials:
+        return f"counting modes of {stack.n_counted + 1}/{stack.n_trials}"
     loss = "" if stack.loss is None else f", loss {stack.loss:.3f}"
     epoch = f" epoch {stack.epoch}/{stack.n_epochs}" if stack.n_epochs else ""
     return f"{stack.phase}{epoch}{loss}"
@@ -288,6 +291,7 @@ def _running_row(stack: RunningStack) -> dict[str, Any]:
         "epoch": stack.epoch,
         "n_epochs": stack.n_epochs,
         "loss": stack.loss,
+        "n_counted": stack.n_counted,
     }
 
 

@@ -86,7 +86,8 @@ def stack_events(stack: Stack, *, device: str = "cpu") -> Generator[Report, None
     Yields
     ------
     dict
-        `phase`, `epoch`, `n_epochs`, `loss` (mean over the models that have not diverged), `done`.
+        `phase`, `done`; while training `epoch`, `n_epochs` and `loss` (mean over the models that
+        have not diverged); while counting `n_counted` trials.
 
     Returns
     -------
@@ -117,10 +118,12 @@ def stack_events(stack: Stack, *, device: str = "cpu") -> Generator[Report, None
         _count_checkpoint(stack, checkpoint, fitted, tables)
         counting_s += time.perf_counter() - counted_at
     train_s = (time.perf_counter() - started - counting_s) / len(trainings)
+    n_counted = 0
     for index, trials in enumerate(trainings):
         _append(tables, "weights", weight_rows(trained.fitted, index, trials[0].training_id))
         for trial in trials:
-            yield {"phase": f"counting {index + 1} of {len(trainings)}", "done": False}
+            yield {"phase": "counting", "n_counted": n_counted, "done": False}
+            n_counted += 1
             rows = _score_trial(trial, trained, index, data_sets[index])
             rows["trials"][0] |= {"stack_id": stack.stack_id, "train_s": train_s}
             for name, added in rows.items():

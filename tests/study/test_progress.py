@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from study.progress import (
+    TRAINING_SHARE,
     JsonDisplay,
     PlainDisplay,
     RunningStack,
@@ -47,6 +48,16 @@ def test_the_screen_shows_cells_stacks_epoch_and_loss(progress: SweepProgress) -
     text = console.export_text()
     for expected in ("demo", "q=1", "1/2", "1 failed", "training epoch 20/100", "loss 5.432"):
         assert expected in text
+
+
+def test_a_stack_counts_by_its_share(progress: SweepProgress) -> None:
+    stack = RunningStack("q=1", 4, "training", epoch=50, n_epochs=100)
+    assert stack.fraction == pytest.approx(TRAINING_SHARE / 2)
+    stack.epoch, stack.phase, stack.n_counted = 100, "counting", 2
+    assert stack.fraction == pytest.approx((1 + TRAINING_SHARE) / 2)
+    progress.running[0] = stack
+    progress.started_at -= 60
+    assert progress.trials_per_minute == pytest.approx(4 * stack.fraction, rel=0.05)
 
 
 def test_many_cells_are_cut_and_said_to_be() -> None:
