@@ -35,9 +35,7 @@ def print_tables(rows: pd.DataFrame) -> None:
         print("\nNot measured:", ", ".join(missing))
 
 
-def calibration_table(
-    rows: pd.DataFrame, *, by: list[str] | None = None
-) -> pd.DataFrame:
+def calibration_table(rows: pd.DataFrame, *, by: list[str] | None = None) -> pd.DataFrame:
     """Return one line per group and method.
 
     Parameters
@@ -60,9 +58,7 @@ def calibration_table(
     wide_k = rows.pivot_table(index=DATA_SET, columns="method", values="k")
     wide_s = rows.pivot_table(index=DATA_SET, columns="method", values="cpu_s")
     best = wide_bic.idxmin(axis=1)
-    best_k = pd.Series(
-        [wide_k.loc[key, method] for key, method in best.items()], index=best.index
-    )
+    best_k = pd.Series([wide_k.loc[key, method] for key, method in best.items()], index=best.index)
     lines = []
     for name, keys in wide_bic.groupby(by).groups.items():
         name = name if isinstance(name, tuple) else (name,)

@@ -10,8 +10,8 @@ Points are centred first. The form cancels badly for a component that is thin co
 cloud (decoder means lie on a surface): those are evaluated from differences x - m instead.
 
 What runs over points is PyTorch, on the points' device; the parameters are small and stay in NumPy
-on the host, where an operation costs a microsecond. Responsibilities are (B, k, n) inside this module, components before samples: reductions over
-components then run along contiguous samples.
+on the host, where an operation costs a microsecond. Responsibilities are (B, k, n) inside this
+module, components before samples: reductions over components then run along contiguous samples.
 
 References
 ----------
@@ -23,14 +23,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-FloatArray = NDArray[np.float64]
+FloatArray = NDArray[np.floating[Any]]
 
 # Bound on the rounding error of a log density (nats) above which a component is called thin.
 # Below it, the lower bound follows scikit-learn's to 1e-8 and better.
@@ -167,11 +167,12 @@ def factorize(scatter: FloatArray) -> Factors:
     try:
         cholesky = np.linalg.cholesky(scatter)
     except np.linalg.LinAlgError:
-        failed = ~(np.linalg.eigvalsh(scatter)[..., 0] > 0.0)
-        unit = np.eye(scatter.shape[-1])
-        scatter = np.where(failed[..., None, None], unit, scatter)
-        smallest = np.finfo(np.float64).tiny
-        cholesky = np.linalg.cholesky(scatter + smallest * unit)
+        side = scatter.shape[-1]
+        eigenvalues = np.linalg.eigvalsh(scatter)
+        # Twice what rounding alone can do to an eigenvalue: Cholesky succeeds above it.
+        failed = ~(eigenvalues[..., 0] > 4 * side**2 * EPSILON * np.abs(eigenvalues[..., -1]))
+        scatter = np.where(failed[..., None, None], np.eye(side), scatter)
+        cholesky = np.linalg.cholesky(scatter)
     diagonal = np.diagonal(cholesky, axis1=-2, axis2=-1)
     return Factors(np.linalg.inv(scatter), np.log(diagonal).sum(-1), failed)
 
@@ -226,7 +227,7 @@ class EMRun:
         scatter[..., 0, 1:] = scatter[..., 1:, 0] = means
         scatter[..., 1:, 1:] = covariances + means[..., :, None] * means[..., None, :]
         self._set_up(data, weights, scatter, reg_covar)
-        self._thin = [
+        self._thin: list[_Thin] = [
             _thin_component(b, j, means[b, j], covariances[b, j]) for b, j in self._thin_places()
         ]
 
@@ -243,7 +244,6 @@ class EMRun:
         self._ridge[0, 0] = 0.0
         self._weights, self._scatter = weights, scatter
         self._factors = factorize(scatter)
-        self._thin: list[_Thin] = []
 
     @classmethod
     def from_responsibilities(
@@ -359,7 +359,7 @@ class EMRun:
         if self._log_prob is not None:
             scaled, total = self._scaled_by(self._log_prob)
             smallest, largest = torch.aminmax(total)
-            if SMALLEST_TOTAL < float(smallest) and float(largest) < 1.0 / SMALLEST_TOTAL:
+            if float(smallest) > SMALLEST_TOTAL and float(largest) < 1.0 / SMALLEST_TOTAL:
                 return scaled, total
         offset = self._log_joint(None).amax(1)
         return self._scaled_by(offset)

@@ -26,11 +26,9 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from study.config import Protocol
-from study.em import EMRun, Mixtures, PreparedPoints, n_parameters, run_em
+from study.em import EMRun, FloatArray, Mixtures, PreparedPoints, n_parameters, run_em
 from study.mixture import TrueMixture
 from study.path import PathSearch, search_path
-
-FloatArray = NDArray[np.float64]
 
 ORIGINAL_KS = range(5, 15)
 ORIGINAL_SEED = 42
@@ -139,29 +137,25 @@ def detect_modes(
         raise ValueError(f"restarts: must be at least 1, got {restarts}")
     # A canonical order makes the answer independent of the order of the points.
     ordered = cloud[np.lexsort(cloud.T)]
-    k_cap = min(k_max, _largest_k(ordered))
+    n_distinct = 1 + int((ordered[1:] != ordered[:-1]).any(axis=1).sum())
+    # Fewer parameters than points, and no component without a point of its own.
+    k_cap = min(k_max, n_distinct, len(cloud) // (n_parameters(1, cloud.shape[1]) + 1))
     if k_cap < k_min:
         raise ValueError(
             f"points: {len(cloud)} points in {cloud.shape[1]} dimensions allow at most {k_cap} "
             f"components, k_min is {k_min}; draw more points or lower k_min"
         )
-    path = search_path(
-        torch.from_numpy(ordered), k_min=k_min, k_max=k_cap, restarts=restarts, seed=seed
-    )
-    return _summarize(path, k_cap, started)
-
-
-def _largest_k(ordered: FloatArray) -> int:
-    """Return the most components that sorted points can hold; 0 when not even one.
-
-    Each needs D + 1 distinct points, and there must be more points than parameters. Points that
-    are all alike are one component.
-    """
-    n_samples, dim = ordered.shape
-    n_distinct = 1 + int((ordered[1:] != ordered[:-1]).any(axis=1).sum())
-    by_parameters = (n_samples - 1 + 1) // (n_parameters(1, dim) + 1)
-    by_points = max(1, n_distinct // (dim + 1))
-    return min(by_parameters, by_points)
+    try:
+        path = search_path(
+            torch.from_numpy(ordered), k_min=k_min, k_max=k_cap, restarts=restarts, seed=seed
+        )
+    except np.linalg.LinAlgError:
+        raise ValueError(
+            f"points: covariances are singular to working precision at this scale (standard "
+            f"deviations {np.array2string(cloud.std(axis=0), precision=3)}, ridge 1e-06); "
+            "divide the points by their scale or drop far outliers"
+        ) from None
+    return _summarize(path, n_distinct, started)
 
 
 def _checked(points: FloatArray) -> FloatArray:
@@ -216,7 +210,7 @@ def _kmeans_start(data: PreparedPoints, cloud: FloatArray, k: int) -> EMRun:
     return EMRun.from_responsibilities(data, torch.from_numpy(np.eye(k)[labels])[None])
 
 
-def _summarize(path: PathSearch, k_cap: int, started: float) -> ModeCount:
+def _summarize(path: PathSearch, n_distinct: int, started: float) -> ModeCount:
     ks = np.array(sorted(path.fits))
     fits = [path.fits[k] for k in ks.tolist()]
     log_likelihood = np.array([fit.log_likelihood for fit in fits])
@@ -232,7 +226,7 @@ def _summarize(path: PathSearch, k_cap: int, started: float) -> ModeCount:
         bic=bic,
         icl=bic + 2.0 * np.array([fit.entropy for fit in fits]),
         converged=np.array([fit.converged for fit in fits]),
-        at_ceiling=at == len(ks) - 1 and k_cap > 1,
+        at_ceiling=at == len(ks) - 1 and k < n_distinct,
         at_floor=at == 0 and k > 1,
         n_repairs=path.n_repairs,
         fitted=FittedMixture(weights, means + path.data.centre[0], covariances),

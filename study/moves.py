@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -56,9 +57,7 @@ def merge_costs(mixtures: Mixtures) -> FloatArray:
     merged += share * (1 - share) * gap[:, :, None] * gap[:, None, :]
     own = weights * np.linalg.slogdet(covariances)[1]
     cost = np.full((k, k), np.inf)
-    cost[first, second] = 0.5 * (
-        joint * np.linalg.slogdet(merged)[1] - own[first] - own[second]
-    )
+    cost[first, second] = 0.5 * (joint * np.linalg.slogdet(merged)[1] - own[first] - own[second])
     return cost
 
 
@@ -118,9 +117,9 @@ class SplitCache:
         weights, means, covariances = (part[0] for part in mixtures)
         return np.concatenate([weights[:, None], means, covariances.reshape(len(means), -1)], 1)
 
-    def find(self, mixtures: Mixtures) -> list[Split | None | int]:
+    def find(self, mixtures: Mixtures) -> list[Split | int | None]:
         """Return each component's known forecast, or its index where there is none."""
-        known: list[Split | None | int] = list(range(mixtures.weights.shape[1]))
+        known: list[Split | int | None] = list(range(mixtures.weights.shape[1]))
         if not self._splits:
             return known
         weights, means, covariances = (part[0] for part in mixtures)
@@ -167,26 +166,31 @@ class SplitForecast:
             order = order[wanted[labels[order]]]
             self.counts = self.counts[components]
         ends = [0, *self.counts.cumsum().tolist()]
-        self.segments = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
-        self._whiten(data.points[0][order], data.features[0][order])
+        self.segments = [slice(a, b) for a, b in pairwise(ends)]
+        self._whiten(data.points[0][order])
 
-    def _whiten(self, points: Tensor, features: Tensor) -> None:
+    def _parts(self) -> list[tuple[slice, int]]:
+        """Return each component's rows and how many they are."""
+        return list(zip(self.segments, self.counts.tolist(), strict=True))
+
+    def _whiten(self, points: Tensor) -> None:
         dim, data = self.data.dim, self.data
-        sums = torch.stack([features[part].sum(0) for part in self.segments]).cpu().numpy()
-        scatter = data.unpack(sums / np.maximum(self.counts, 1)[:, None])
-        self.means = scatter[:, 0, 1:]
-        covariances = scatter[:, 1:, 1:] - self.means[:, :, None] * self.means[:, None, :]
+        centres = [points[part].sum(0) / max(n, 1) for part, n in self._parts()]
+        self.means = torch.stack(centres).cpu().numpy()
+        gaps = [
+            points[part] - centre for (part, _), centre in zip(self._parts(), centres, strict=True)
+        ]
+        spreads = [gap.T @ gap / max(len(gap), 1) for gap in gaps]
+        covariances = torch.stack(spreads).cpu().numpy()
         values, vectors = np.linalg.eigh(covariances)
         floor = np.maximum(SMALLEST_VARIANCE_RATIO * values[:, -1:], SMALLEST_VARIANCE)
         scale = np.sqrt(np.maximum(values, floor))
         self.roots = vectors * scale[:, None, :]
         inverses = vectors / scale[:, None, :]
-        shifts = data.to_device((self.means[:, None] @ inverses)[:, 0])
-        white = torch.empty_like(points)
-        for part, inverse, shift in zip(
-            self.segments, data.to_device(inverses), shifts, strict=True
-        ):
-            torch.sub(points[part] @ inverse, shift, out=white[part])
+        rotated = [
+            gap @ inverse for gap, inverse in zip(gaps, data.to_device(inverses), strict=True)
+        ]
+        white = torch.cat(rotated)
         extended = torch.cat([torch.ones_like(white[:, :1]), white], 1)
         self.features = extended[:, data.rows] * extended[:, data.columns]
         self.features_by_row = self.features.T.contiguous()
@@ -248,6 +252,8 @@ class SplitForecast:
         self, generator: np.random.Generator, *, n_random: int, n_iter: int
     ) -> list[Split | None]:
         """Return the best split of each component, or None where the parts came out too small."""
+        if not len(self.features):
+            return [None] * len(self.segments)
         shares = (self._evaluate(self._starts(generator, n_random)) > 0).to(self.features)
         for _ in range(n_iter):
             counts, scatter, coefficients = self._maximize(shares)
@@ -315,7 +321,10 @@ def outlier_components(
         data.points[0][chosen].cpu().numpy(),
         np.broadcast_to(typical, (len(seeds), data.dim, data.dim)),
     )
-    gains, found = _grow(places, background, start, n, n_iter)
+    try:
+        gains, found = _grow(places, background, start, n, n_iter)
+    except np.linalg.LinAlgError:
+        return []  # components of such different scales leave nothing to compare with
     order = np.argsort(-gains).tolist()
     return [(float(gains[j]), Mixtures(*(part[j : j + 1] for part in found))) for j in order]
 
@@ -370,5 +379,3 @@ def _spread(candidates: FloatArray, n_seeds: int) -> list[int]:
         if len(taken) == n_seeds:
             break
     return taken
-
-

@@ -39,6 +39,8 @@ from study.moves import (
 SCOUT_SIZE = 2500
 # Components of the over-fitted start.
 OVERFIT = 20
+# Beyond so many components a second independent start is worth its time.
+FEW_COMPONENTS = 12
 # Widths (below, above the best k) of the two refinement sweeps.
 SWEEPS = ((2, 2), (3, 3))
 # The range of k is long enough once BIC has risen this many times in a row.
@@ -86,7 +88,8 @@ class PathSearch:
 
     Parameters
     ----------
-    points : Tensor, shape (n, D), float64
+    data : PreparedPoints
+        One cloud.
     generator : numpy Generator
         For every draw.
     k_min, k_max : int
@@ -107,14 +110,14 @@ class PathSearch:
 
     def __init__(
         self,
-        points: Tensor,
+        data: PreparedPoints,
         generator: np.random.Generator,
         *,
         k_min: int,
         k_max: int,
         price: float | None = None,
     ) -> None:
-        self.data = PreparedPoints(points)
+        self.data = data
         self.n_samples = self.data.n_samples
         self.generator = generator
         self.k_min, self.k_max = k_min, k_max
@@ -142,10 +145,8 @@ class PathSearch:
         self.effort += run.n_components
         return float(run.step()[0])
 
-    def offer(
-        self, start: EMRun, *, tol_nats: float = PROPOSAL_NATS, max_iter: int = 60
-    ) -> bool:
-        """Finish a proposal by EM, keep it if it is the best with its k; tell if by a notable gain.
+    def offer(self, start: EMRun, *, tol_nats: float = PROPOSAL_NATS, max_iter: int = 60) -> bool:
+        """Finish a proposal by EM, keep it if best with its k, tell whether that was notable.
 
         It is given up as soon as its log likelihood, extrapolated generously, would end below
         the best known.
@@ -312,19 +313,32 @@ class PathSearch:
             remaining = delta * max(1.0, rate / (1.0 - rate))
         self.fits[k] = PathFit(run.mixtures, current, remaining <= POLISHED_NATS)
 
+    def absorb(self, other: PathSearch) -> None:
+        """Take over the fits of another search of the same cloud that are better."""
+        for k, fit in other.fits.items():
+            if fit.log_likelihood > self.known(k):
+                self.fits[k] = fit
+                for move in ("merge", "split", "swap", "add"):
+                    # What was tried on this very fit need not be tried again.
+                    self._tried[move, k] = other._tried.get((move, k), -math.inf)
+        self.n_iterations += other.n_iterations
+        self.effort += other.effort
+
     def finish(self) -> None:
         """Evaluate every fit exactly and repair the path where the likelihood falls with k."""
         for k in sorted(self.fits):
             self._evaluate(k)
-            if k - 1 in self.fits and self.known(k) < self.known(k - 1):
+            fall = self.known(k - 1) - self.known(k)
+            if fall > 0.0:
                 self.n_repairs += 1
+            if fall > NOTABLE_NATS:
                 self._tried.pop(("split", k - 1), None)
                 self.split_up(k - 1, 1)
                 self._evaluate(k)
-            if k - 1 in self.fits and self.known(k) < self.known(k - 1):
+            if self.known(k) < self.known(k - 1):
                 # Two equal halves have exactly the likelihood of the whole.
                 below = self.fits[k - 1]
-                weights, means, covariances = (part[0, :1] for part in below.mixtures)
+                _, means, covariances = (part[0, :1] for part in below.mixtures)
                 halves = Mixtures(np.full(2, 0.5), means.repeat(2, 0), covariances.repeat(2, 0))
                 doubled = split_component(below.mixtures, 0, halves)
                 self.fits[k] = PathFit(doubled, below.log_likelihood, below.converged)
@@ -386,12 +400,18 @@ def search_path(
         Finished: `fits` holds a contiguous range of k from k_min.
     """
     generator = np.random.default_rng(seed)
-    path = PathSearch(points, generator, k_min=k_min, k_max=k_max)
-    for _ in range(restarts):
-        if path.n_samples <= 1.5 * SCOUT_SIZE:
-            _merge_path(path)
+    data = PreparedPoints(points)
+    path = PathSearch(data, generator, k_min=k_min, k_max=k_max)
+    n_starts = 0
+    while n_starts < restarts * _starts_needed(path):
+        attempt = PathSearch(data, generator, k_min=k_min, k_max=k_max)
+        if data.n_samples > 1.5 * SCOUT_SIZE:
+            _scout(attempt, points)
         else:
-            _scout(path, points)
+            _merge_path(attempt)
+        attempt.refine(deep=True, effort=REFINE_EFFORT)
+        path.absorb(attempt)
+        n_starts += 1
     refined = -1
     while refined != path.best_k():
         path.refine(deep=True, effort=REFINE_EFFORT)
@@ -401,6 +421,13 @@ def search_path(
         path.polish()
     path.finish()
     return path
+
+
+def _starts_needed(path: PathSearch) -> int:
+    """Return how many independent starts the number of components calls for."""
+    if not path.fits or path.best_k() == path.k_max:
+        return 1
+    return 1 if path.best_k() <= FEW_COMPONENTS else 2
 
 
 def _merge_path(path: PathSearch) -> None:
@@ -415,12 +442,11 @@ def _scout(path: PathSearch, points: Tensor) -> None:
     chosen = torch.from_numpy(path.generator.permutation(path.n_samples)[:SCOUT_SIZE])
     # The price of all points, plus the optimism of a fit on fewer (half a nat per parameter).
     price = path.price * SCOUT_SIZE / path.n_samples + 0.5
-    scout = PathSearch(
-        points[chosen], path.generator, k_min=path.k_min, k_max=path.k_max, price=price
-    )
+    sub = PreparedPoints(points[chosen])
+    scout = PathSearch(sub, path.generator, k_min=path.k_min, k_max=path.k_max, price=price)
     _merge_path(scout)
     scout.refine(deep=False)
-    shift: FloatArray = scout.data.centre - path.data.centre
+    shift: FloatArray = sub.centre - path.data.centre
     best = scout.best_k()
     for k in range(path.k_min, min(best + 3, max(scout.fits)) + 1):
         mixtures = scout.fits[k].mixtures
