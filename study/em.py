@@ -165,16 +165,16 @@ def factorize(scatter: FloatArray) -> Factors:
     """Invert scatters; those that are not positive definite are replaced by the identity."""
     failed = None
     try:
-        cholesky = np.linalg.cholesky(scatter)
+        cholesky, inverse = np.linalg.cholesky(scatter), np.linalg.inv(scatter)
     except np.linalg.LinAlgError:
         side = scatter.shape[-1]
         eigenvalues = np.linalg.eigvalsh(scatter)
         # Twice what rounding alone can do to an eigenvalue: Cholesky succeeds above it.
         failed = ~(eigenvalues[..., 0] > 4 * side**2 * EPSILON * np.abs(eigenvalues[..., -1]))
         scatter = np.where(failed[..., None, None], np.eye(side), scatter)
-        cholesky = np.linalg.cholesky(scatter)
+        cholesky, inverse = np.linalg.cholesky(scatter), np.linalg.inv(scatter)
     diagonal = np.diagonal(cholesky, axis1=-2, axis2=-1)
-    return Factors(np.linalg.inv(scatter), np.log(diagonal).sum(-1), failed)
+    return Factors(inverse, np.log(diagonal).sum(-1), failed)
 
 
 class _Thin(NamedTuple):

@@ -174,6 +174,8 @@ class PathSearch:
         labels = _k_means(self.data.points[0], k, self.generator)
         shares = torch.nn.functional.one_hot(labels, k).to(torch.float64)[None]
         self.offer(EMRun.from_responsibilities(self.data, shares))
+        if k not in self.fits:
+            raise np.linalg.LinAlgError("the likelihood of the start is not a number")
 
     def _is_new(self, move: str, k: int) -> bool:
         """Tell whether the fit with k improved notably since the move was last tried on it."""
