@@ -100,10 +100,15 @@ def fingerprint() -> str:
 def plan(data_sets: int | None, components: list[int], groups: list[str]) -> Iterator[Job]:
     """Yield the jobs, the cheap and important ones first."""
     sizes = {k: min(data_sets or CALIBRATION[k], CALIBRATION[k]) for k in components}
+    in_turn = [  # every K has rows early on
+        (k, seed)
+        for seed in range(max(sizes.values(), default=0))
+        for k, size in sizes.items()
+        if seed < size
+    ]
     if "calibration" in groups:
-        for k, size in sizes.items():
-            for seed in range(size):
-                yield Job(group="calibration", methods="fast", n_components=k, data_seed=seed)
+        for k, seed in in_turn:
+            yield Job(group="calibration", methods="fast", n_components=k, data_seed=seed)
     if "dims" in groups:
         for dim, n_samples in (
             (2, N_SAMPLES),
@@ -124,10 +129,9 @@ def plan(data_sets: int | None, components: list[int], groups: list[str]) -> Ite
     if "noise" in groups:
         yield Job(group="noise", methods="fast", n_components=10)
     slow = ["n_init", "mclust"] if "calibration" in groups else []
-    for seed in range(max(sizes.values(), default=0)):
-        for k in [k for k, size in sizes.items() if seed < size]:
-            for methods in slow:
-                yield Job(group="calibration", methods=methods, n_components=k, data_seed=seed)
+    for k, seed in in_turn:
+        for methods in slow:
+            yield Job(group="calibration", methods=methods, n_components=k, data_seed=seed)
 
 
 def run_job(job: Job) -> list[Row]:

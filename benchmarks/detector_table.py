@@ -54,6 +54,10 @@ def calibration_table(rows: pd.DataFrame, *, by: list[str] | None = None) -> pd.
         ratio: median over data sets of the time divided by scikit-learn default's.
     """
     by = by or ["n_components"]
+    measured = rows[rows.method == "truth"].set_index(DATA_SET).index
+    rows = rows[rows.set_index(DATA_SET).index.isin(measured)]
+    if not len(rows):
+        return pd.DataFrame()
     wide_bic = rows.pivot_table(index=DATA_SET, columns="method", values="bic")
     wide_k = rows.pivot_table(index=DATA_SET, columns="method", values="k")
     wide_s = rows.pivot_table(index=DATA_SET, columns="method", values="cpu_s")
