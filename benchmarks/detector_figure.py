@@ -52,7 +52,7 @@ def plot_gaps(gaps: pd.DataFrame, *, ax: Axes) -> Axes:
         share = f"{100 * (part.gap <= TOLERANCE_BIC).mean():.0f} %" if len(part) else "-"
         ax.annotate(
             f"{share}\nof {len(part)}", (place, 1.0), xycoords=("data", "axes fraction"),
-            ha="center", va="bottom", fontsize=7,
+            ha="center", va="bottom", fontsize=6,
         )  # fmt: skip
     ax.axhline(TOLERANCE_BIC, color="0.5", linewidth=0.8)
     ax.set_yscale("symlog", linthresh=10)

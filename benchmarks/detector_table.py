@@ -20,15 +20,15 @@ def print_tables(rows: pd.DataFrame) -> None:
     """Print calibration, time, noise and dimension tables."""
     calibration = rows[rows.group == "calibration"]
     if len(calibration):
-        print("\nCalibration: D = 3, n = 10,000; shares of data sets in percent")
+        print("\nCalibration: D = 3, n = 10,000; shares of data sets in percent\n")
         print(calibration_table(calibration).to_markdown(index=False))
     noise = rows[rows.group == "noise"]
     if len(noise):
-        print("\nNoise: ten detector seeds on one set of autoencoder samples")
+        print("\nNoise: ten detector seeds on one set of autoencoder samples\n")
         print(noise_table(noise).to_markdown(index=False))
     dims = rows[rows.group == "dims"]
     if len(dims):
-        print("\nOther dimensions and sizes, K = 10 (k* is not to be compared across rows)")
+        print("\nOther dimensions and sizes, K = 10 (k* is not to be compared across rows)\n")
         print(calibration_table(dims, by=["dim", "n_samples"]).to_markdown(index=False))
     missing = [METHODS[m] for m in METHODS if not (rows.method == m).any()]
     if missing:
