@@ -181,7 +181,7 @@ def render(progress: SweepProgress) -> RenderableType:
     bar = Table.grid(padding=(0, 1))
     bar.add_row(
         Text(progress.name, style="bold"),
-        ProgressBar(total=max(progress.n_trials, 1), completed=progress.n_finished, width=32),
+        ProgressBar(total=max(progress.n_trials, 1), completed=progress.n_finished, width=20),
         Text(status_line(progress)),
     )
     cells = Table.grid(padding=(0, 2))

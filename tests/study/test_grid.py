@@ -85,8 +85,8 @@ def test_golden_ids() -> None:
 
 
 GOLDEN = [
-    ("768995002fbfdc80", "1e57ed5e752d97bd", "75d7e868ee5b5648", "400330de05a2e84b"),
-    ("6a97d298cd8b330c", "95165c3f1c418d20", "32d63b7df614aecc", "903682d317e618e9"),
+    ("768995002fbfdc80", "1e57ed5e752d97bd", "1f433c2949cce1fc", "bf86f6bb90b16899"),
+    ("6a97d298cd8b330c", "95165c3f1c418d20", "f5fbdc1bc90da6e6", "4b2ed9b264477358"),
 ]
 
 
