@@ -342,7 +342,8 @@ def provenance() -> dict[str, Any]:
     commit = os.environ.get("STUDY_COMMIT") or _git(root, "rev-parse", "HEAD")
     return {
         "commit": commit or "unknown",
-        "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no")),
+        # Of the code that makes numbers: a changed note or figure changes no row.
+        "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no", "study")),
         "python": platform.python_version(),
         "torch": importlib.metadata.version("torch"),
         "sklearn": importlib.metadata.version("scikit-learn"),
