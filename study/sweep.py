@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from study.compaction import compact
 from study.config import ResourcesConfig, Sweep, SweepError, load_sweep, shrink
 from study.estimate import estimate
 from study.grid import Trial, Unit, expand, plan_units, sweep_manifest
@@ -139,7 +140,7 @@ def _run(sweep: Sweep, options: argparse.Namespace) -> int:
     _write_plan(folder, sweep, trials)
     if units:
         _execute(sweep, trials, units, folder, location, options, recorded, n_workers)
-    folder.compact()
+    compact(folder)
     return _finish(sweep, trials, folder, options)
 
 

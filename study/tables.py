@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+# Version 2 only adds: what a version-1 folder lacks reads as null or empty.
+SCHEMA_VERSION = 2
 SOURCES = ("data", "means", "samples", "codes")
 PROTOCOLS = ("original", "calibrated")
 STATUSES = ("done", "diverged", "timeout", "failed")

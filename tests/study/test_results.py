@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+import study.folder
+from study.compaction import compact
 from study.results import (
     ResultsError,
     ResultsFolder,
     finished_ids,
+    join_location,
     open_folder,
     read_table,
     to_table,
@@ -90,11 +94,11 @@ def test_compaction_changes_no_row_and_may_stop_anywhere(
 
     stuck = ResultsFolder(_Stuck(folder.filesystem, interrupted), folder.path)
     with pytest.raises(KeyboardInterrupt):
-        stuck.compact()
+        compact(stuck)
     assert deletions
     for name, frame in before.items():
         pd.testing.assert_frame_equal(read_table(folder, name), frame)
-    folder.compact()
+    compact(folder)
     assert not list(Path(folder.path).glob("parts/*/*.parquet"))
     for name, frame in before.items():
         pd.testing.assert_frame_equal(read_table(folder, name), frame)
@@ -121,7 +125,7 @@ def test_a_later_success_replaces_a_failure(folder: ResultsFolder) -> None:
 def test_trials_that_left_the_plan_are_hidden_and_kept(folder: ResultsFolder) -> None:
     write_tables(folder, "s0", {"trials": [trial_row("a"), trial_row("b")]})
     write_plan(folder, "b")
-    folder.compact()
+    compact(folder)
     assert read_table(folder, "trials")["trial_id"].tolist() == ["b"]
     write_plan(folder, "a", "b")
     assert read_table(folder, "trials")["trial_id"].tolist() == ["a", "b"]
@@ -157,7 +161,7 @@ def test_a_foreign_schema_version_is_refused(folder: ResultsFolder) -> None:
     (part,) = Path(folder.path).glob("parts/trials/*.parquet")
     table = pq.read_table(part).replace_schema_metadata({"schema_version": "99"})
     pq.write_table(table, part)
-    with pytest.raises(ResultsError, match="schema_version 99, this code reads 1"):
+    with pytest.raises(ResultsError, match="schema_version 99, this code reads 1 to 2"):
         read_table(folder, "trials")
 
 
@@ -169,3 +173,85 @@ def test_a_folder_without_a_sweep_says_so(tmp_path: Path) -> None:
 def test_an_unknown_scheme_is_refused() -> None:
     with pytest.raises(ResultsError, match="cannot be opened"):
         open_folder("ftq://bucket/sweep")
+
+
+def test_a_version_1_folder_reads_with_what_it_lacks_as_null(folder: ResultsFolder) -> None:
+    write_tables(folder, "s0", {"trials": [trial_row("a", k_means_original=14)]})
+    (part,) = Path(folder.path).glob("parts/trials/*.parquet")
+    kept = ["trial_id", "control_id", "status", "finished_at", "k_means_original"]
+    table = pq.read_table(part, columns=kept)
+    pq.write_table(table.replace_schema_metadata({"schema_version": "1"}), part)
+    (row,) = read_table(folder, "trials").to_dict("records")
+    assert row["k_means_original"] == 14
+    assert pd.isna(row["mode_recall"])
+    compact(folder)
+    metadata = pq.read_schema(f"{folder.path}/trials.parquet").metadata
+    assert metadata[b"schema_version"] == b"2"
+
+
+@pytest.mark.parametrize("name", ["original", "latent_dims"])
+def test_the_committed_folders_still_read(name: str) -> None:
+    place = Path(__file__).resolve().parents[2] / "results" / name
+    assert read_table(place, "trials")["status"].eq("done").all()
+    assert not read_table(place, "counts").empty
+
+
+def test_compaction_keeps_the_latest_of_doubled_rows(folder: ResultsFolder) -> None:
+    for recon in (1.0, 2.0):
+        rows = {"curves": [{"trial_id": "a", "epoch": 1, "recon": recon}]}
+        write_tables(folder, f"s{2 - recon:.0f}", {**rows, "trials": [trial_row("a")]})
+        assert read_table(folder, "curves")["recon"].tolist() == [recon]
+    compact(folder)
+    assert read_table(folder, "curves")["recon"].tolist() == [2.0]
+    assert len(folder.read_raw("curves")) == 1
+
+
+def test_a_reader_that_meets_a_compaction_sees_every_row(
+    folder: ResultsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tables(folder, "s0", {"trials": [trial_row("a"), trial_row("b")]})
+    listed = ResultsFolder.part_files
+    stale = listed(folder, "trials")
+    answers = [stale]
+
+    def part_files(self: ResultsFolder, name: str) -> list[str]:
+        return answers.pop() if name == "trials" and answers else listed(self, name)
+
+    compact(folder)
+    monkeypatch.setattr(ResultsFolder, "part_files", part_files)
+    assert finished_ids(folder) == {"a": "done", "b": "done"}
+
+
+def test_a_write_is_repeated_while_the_folder_is_patient(
+    folder: ResultsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [OSError(28, "No space left on device")] * 2
+    synchronise = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if failures:
+            raise failures.pop()
+        synchronise(descriptor)
+
+    monkeypatch.setattr(study.folder, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("os.fsync", fsync)
+    write_tables(folder.patient(), "s0", {"trials": [trial_row("a")]})
+    assert finished_ids(folder) == {"a": "done"}
+
+
+@pytest.mark.parametrize("part_id", ["../escape", "a/b", "", "x" * 81])
+def test_a_part_cannot_leave_its_folder(folder: ResultsFolder, part_id: str) -> None:
+    with pytest.raises(ValueError, match="part_id"):
+        folder.write_part("curves", part_id, [])
+
+
+@pytest.mark.parametrize(
+    ("results", "location"),
+    [
+        ("s3://bucket/all/", "s3://bucket/all/name"),
+        ("s3://bucket/all?scheme=http", "s3://bucket/all/name?scheme=http"),
+        ("/data", "/data/name"),
+    ],
+)
+def test_a_sweeps_folder_lies_in_the_results(results: str, location: str) -> None:
+    assert join_location(results, "name") == location
