@@ -16,6 +16,8 @@ from study.blocks import Axis, Block, Scope, ScopeReader
 from study.checks import cell_problem
 from study.fields import unknown
 from study.resolved import resolve, sweep_hash
+from study.search_reader import check_search, read_search, search_fields
+from study.search_space import SearchConfig
 from study.sections import (
     SECTIONS,
     Activation,
@@ -47,6 +49,7 @@ __all__ = [
     "Protocol",
     "Replicates",
     "ResourcesConfig",
+    "SearchConfig",
     "Source",
     "Sweep",
     "SweepError",
@@ -141,12 +144,16 @@ class _Loader:
             exclude=self._exclusions(),
             replicates=self._replicates(),
             resources=_resources(top),
+            search=self._search(scopes),
         )
-        return _Checker(self.root, sweep, rest or [top], top).check(tolerant=bool(self.settings))
+        checked = _Checker(self.root, sweep, rest or [top], top).check(
+            tolerant=bool(self.settings)
+        )
+        if sweep.search is not None:
+            check_search(self.parts["search"], sweep)
+        return checked
 
     def _check_key(self, key: str, node: Node) -> None:
-        if key == "search":
-            raise node.error("search: adaptive sweeps are not supported yet; use grid")
         if key in self.reader.fields:
             raise node.error(f"{key}: belongs under fixed, or as a list of values under grid")
         if key not in _TOP_KEYS:
@@ -155,6 +162,13 @@ class _Loader:
     def _set_part(self, name: str, node: Node) -> bool:
         if name in ("name", "question"):
             self.parts[name] = node
+            return True
+        if name in search_fields():
+            held = self.parts.get("search")
+            if held is None or not held.is_mapping:
+                raise node.error(f"{name}: this sweep has no search")
+            leaf = name.partition(".")[2]
+            self.parts["search"] = Node({**held.value, leaf: node}, held.place)
             return True
         if name in replicate_fields():
             held = self.parts.get("replicates")
@@ -185,6 +199,21 @@ class _Loader:
             scope.label = _text(entry.value.get("label"), name="label")
             scopes.append(scope)
         return scopes
+
+    def _search(self, scopes: Sequence[Scope]) -> SearchConfig | None:
+        if "search" not in self.parts:
+            return None
+        node = self.parts["search"]
+        if len(scopes) > 1 or scopes[0].axes or "exclude" in self.parts:
+            raise node.error(
+                "search: proposes the cells itself; remove grid, zip, blocks and exclude"
+            )
+        config = read_search(node, self.reader)
+        for dimension in config.space:
+            if dimension.name in scopes[0].fixed:
+                line = scopes[0].places[dimension.name].rpartition(":")[2]
+                raise node.error(f"search.space: {dimension.name} is fixed in line {line}")
+        return config
 
     def _name(self) -> str:
         if "name" not in self.parts:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from study.blocks import Block
+from study.search_reader import resolve_search
 from study.sections import GIVEN_FIELDS, RECIPE_FIELDS, SHAPE_FIELDS, Sweep, all_fields
 
 
@@ -38,6 +39,10 @@ def resolve(sweep: Sweep) -> dict[str, Any]:
         ]
     form["replicates"] = _listed(asdict(sweep.replicates))
     form["resources"] = asdict(sweep.resources)
+    if sweep.search is not None:
+        form["search"] = resolve_search(sweep.search)
+        for name in form["search"]["space"]:
+            form["fixed"].pop(name, None)
     return form
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from study.fields import Field
+from study.search_reader import search_fields
 from study.sections import SECTIONS, all_fields, replicate_fields
 
 SCHEMA_PATH = Path("sweeps/sweep.schema.json")
@@ -56,6 +57,7 @@ def build_schema() -> dict[str, Any]:
                     _ref("exclude"), "Cells that are not run, by what they match."
                 ),
                 "replicates": _object(replicates, "Seeds that every cell is crossed with."),
+                "search": {**_ref("search"), "description": "An adaptive sweep."},
                 **sections,
             }
         ),
@@ -65,6 +67,8 @@ def build_schema() -> dict[str, Any]:
             **_level("fixed", "value"),
             **_level("grid", "axis"),
             **_level("exclude", "match"),
+            **_level("space", "dimension"),
+            "search": {**_search(), "required": ["space"]},
             "zip": {"anyOf": [_ref("grid"), _list_of(_ref("grid"))]},
             "block": _object({"label": _TEXT, **level, **block_sections}),
         },
@@ -105,12 +109,38 @@ def _field_definitions() -> dict[str, Any]:
         }
         if field.sweepable:
             forms[f"axis:{path}"] = {"anyOf": kinds, "description": field.description}
+            forms[f"dimension:{path}"] = _dimension(field)
     return forms
+
+
+def _dimension(field: Field) -> dict[str, Any]:
+    """Define a field of a search space: choices, or the ends of a range."""
+    choices = _list_of(_ref(f"value:{field.path}"))
+    ends = {**choices, "minItems": 2, "maxItems": 2}
+    ranges = dict.fromkeys(("uniform", "log") if field.is_numeric else (), ends)
+    entry = _object({"choice": choices, **ranges, "when": {"type": "object"}})
+    return {"anyOf": [choices, entry], "description": field.description}
+
+
+def _search() -> dict[str, Any]:
+    """Define the search part: its space, what it looks for, and its options."""
+    direction = {"enum": ["minimize", "maximize"]}
+    return _object(
+        {
+            "space": _ref("space"),
+            "objective": {**_TEXT, "description": "An expression over columns of `trials`."},
+            "direction": direction,
+            "objectives": {"type": "object", "additionalProperties": direction},
+            "endpoint": {**_TEXT, "description": "What crosses the level of a boundary."},
+            **{field.leaf: _value(field) for field in search_fields().values()},
+        }
+    )
 
 
 def _level(part: str, kind: str) -> dict[str, Any]:
     """Define a part of the file: its fields by dotted name and, nested, by section."""
-    fields = [field for field in all_fields().values() if field.sweepable or kind != "axis"]
+    swept = kind in ("axis", "dimension")
+    fields = [field for field in all_fields().values() if field.sweepable or not swept]
     sections: dict[str, dict[str, Any]] = {}
     for field in fields:
         sections.setdefault(field.section, {})[field.leaf] = _ref(f"{kind}:{field.path}")
@@ -145,7 +175,8 @@ def _draft_7(schema: Any) -> Any:
 def fields_table() -> str:
     """Write the Markdown table of all fields: default, what it must be, meaning."""
     lines = ["| field | default | must be | meaning |", "|---|---|---|---|"]
-    for field in [*all_fields().values(), *replicate_fields().values()]:
+    listed = (all_fields(), replicate_fields(), search_fields())
+    for field in (field for fields in listed for field in fields.values()):
         default = json.dumps(field.default)
         note = "" if field.sweepable else " Cannot be swept."
         meaning = f"{field.description}{note}".replace("|", "\\|")

@@ -17,6 +17,7 @@ from annotated_types import Interval, Len
 
 from study.blocks import Block
 from study.fields import Field, section_fields
+from study.search_space import SearchConfig
 
 MAX_SEED = 2**32 - 1
 
@@ -244,6 +245,8 @@ class Sweep:
         Cells that are not run.
     replicates : Replicates
     resources : ResourcesConfig
+    search : SearchConfig or None
+        What an adaptive sweep varies and looks for; its cells are proposed as it goes.
     """
 
     name: str
@@ -252,9 +255,15 @@ class Sweep:
     exclude: tuple[Exclusion, ...] = ()
     replicates: Replicates = Replicates()
     resources: ResourcesConfig = ResourcesConfig()
+    search: SearchConfig | None = None
 
     def cells(self) -> Iterator[Cell]:
-        """Iterate over the cells that are run, block by block; equal cells may come twice."""
+        """Iterate over the cells that are run, block by block; equal cells may come twice.
+
+        An adaptive sweep has none before it runs.
+        """
+        if self.search is not None:
+            return
         for block in self.blocks:
             for values in block.points():
                 cell = make_cell(values)

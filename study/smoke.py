@@ -27,13 +27,15 @@ def shrink(sweep: Sweep) -> Sweep:
     Cells are taken from the ends of the axes, and each becomes a block of its own; at most 2 data
     seeds and 1 init seed, 12 trials in all.
     """
+    if sweep.search is not None:
+        return _shrink_search(sweep)
     chosen = _spread(_corners(sweep) or list(_points(sweep)), SMOKE_CELLS)
     blocks = tuple(dict.fromkeys(_smoke_block(block, values) for block, values in chosen))
     n_data = min(2, SMOKE_TRIALS // len(blocks))
     seeds = sweep.replicates
     return replace(
         sweep,
-        name=f"{sweep.name[: 64 - len('-smoke')]}-smoke",
+        name=_smoke_name(sweep),
         blocks=blocks,
         exclude=(),
         replicates=Replicates(
@@ -42,6 +44,32 @@ def shrink(sweep: Sweep) -> Sweep:
             sample=seeds.seeds("sample")[:1],
         ),
     )
+
+
+def _shrink_search(sweep: Sweep) -> Sweep:
+    """Keep the space, with few trials of small trainings."""
+    assert sweep.search is not None
+    (block,) = sweep.blocks
+    values = dict(block.fixed)
+    cell = make_cell(values)
+    searched = {dimension.name for dimension in sweep.search.space}
+    capped = {
+        name: min(cell.get(name), cap) for name, cap in SMOKE_CAPS.items() if name not in searched
+    }
+    options = replace(
+        sweep.search.options, trials=SMOKE_TRIALS, first_replicates=1, remeasure=1, hours=None
+    )
+    return replace(
+        sweep,
+        name=_smoke_name(sweep),
+        blocks=(replace(block, fixed=tuple({**values, **capped}.items())),),
+        replicates=Replicates(data=sweep.replicates.seeds("data")[:2]),
+        search=replace(sweep.search, options=options),
+    )
+
+
+def _smoke_name(sweep: Sweep) -> str:
+    return f"{sweep.name[: 64 - len('-smoke')]}-smoke"
 
 
 def _points(sweep: Sweep) -> Iterator[tuple[Block, dict[str, Any]]]:

@@ -117,6 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(sweep: Sweep, options: argparse.Namespace) -> int:
+    if sweep.search is not None:
+        raise SweepError("search: adaptive sweeps can be replayed (study.replay), not yet run")
     trials = expand(sweep)
     location = _location(options.results, sweep.name)
     folder = open_folder(location)

@@ -33,6 +33,8 @@ from study.grid import expand
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "sweeps").glob("*.yaml"))
+# Those that list their cells; adaptive ones have tests of their own.
+GRIDS = [path for path in SHIPPED if not path.name.startswith("search_")]
 BROKEN = Path(__file__).parent / "broken_sweeps"
 
 EVERYTHING = """
@@ -296,7 +298,7 @@ def test_given_mixture_says_its_shape(load: Any) -> None:
     assert cell.mixture.means == ((0.0, 0.0), (5.0, 5.0))
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
 def test_shipped_sweeps(path: Path) -> None:
     sweep = load_sweep(path)
     assert path.read_text().startswith("# yaml-language-server: $schema=sweep.schema.json\n")
@@ -406,7 +408,7 @@ def test_sweep_hash_sees_trials_only(load: Any) -> None:
     assert sweep_hash(load(base)) != sweep_hash(load({**base, "replicates": {"data": 2}}))
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
 def test_smoke_version_is_small(path: Path) -> None:
     sweep = load_sweep(path)
     small = shrink(sweep)
@@ -414,7 +416,7 @@ def test_smoke_version_is_small(path: Path) -> None:
     assert small.name == f"{sweep.name}-smoke"
     assert 1 <= len(trials) <= 12
     assert {trial.training.epochs for trial in trials} == {3}
-    assert {trial.detection.n_samples for trial in trials} == {2_000}
+    assert max(trial.detection.n_samples for trial in trials) == 2_000
     assert max(trial.detection.k_max for trial in trials) <= 16
     assert [name for name, _ in trials[0].factors] == [
         name for name, _ in expand(sweep)[0].factors
