@@ -1,8 +1,13 @@
-"""One epoch of a stack: shuffled points, noise, and the running means of its losses."""
+"""One epoch of some models: shuffled points, noise, and the running means of its losses.
+
+What batches read and leave behind has its samples last: rows of features then fill the vector
+registers and products with few features or latent coordinates are several times faster.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,12 +15,32 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from study.fitted import Member
-from study.gradients import Batch
 from study.seeds import torch_generator
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One batch of every model: what goes in and what is kept of it.
+
+    Parameters
+    ----------
+    points : Tensor of shape (n_models, n_features, n_samples)
+    noise : Tensor of shape (n_models, latent_dim, n_samples)
+        Standard normal.
+    heads : Tensor of shape (n_models, 2 latent_dim, n_samples)
+        Written: mu, then log variance. Contiguous.
+    residual : Tensor of shape (n_models, n_features, n_samples)
+        Written: f(z) - x. Contiguous.
+    """
+
+    points: Float32[Tensor, "models features samples"]
+    noise: Float32[Tensor, "models latent samples"]
+    heads: Float32[Tensor, "models heads samples"]
+    residual: Float32[Tensor, "models features samples"]
+
+
 class EpochBuffers:
-    """One epoch of every model: shuffled points, noise, and what the batches leave behind.
+    """One epoch of some models: shuffled points, noise, and what the batches leave behind.
 
     Parameters
     ----------
@@ -31,13 +56,18 @@ class EpochBuffers:
     """
 
     def __init__(
-        self, points: Tensor, members: Sequence[Member], *, latent_dim: int, batch_size: int
+        self,
+        points: Float32[Tensor, "models samples features"],
+        members: Sequence[Member],
+        *,
+        latent_dim: int,
+        batch_size: int,
     ) -> None:
         device = points.device
         n_models, n_samples, dim = points.shape
-        self._points = points
-        self._shuffled = torch.empty_like(points)
-        self._noise = torch.empty(n_models, n_samples, latent_dim, device=device)
+        self._points = points.transpose(1, 2).contiguous()
+        self._shuffled = torch.empty_like(self._points)
+        self._noise = torch.empty(n_models, latent_dim, n_samples, device=device)
         self._streams = [
             tuple(
                 torch_generator(purpose, member.data_seed, member.init_seed, device=device)
@@ -50,21 +80,20 @@ class EpochBuffers:
         n_full, n_last = divmod(n_samples, batch_size)
         for n_batches, size in ((n_full, batch_size), (int(n_last > 0), n_last)):
             # What batches leave behind lies batch by batch, because outputs must be contiguous.
-            heads = torch.empty(n_batches, n_models, size, 2 * latent_dim, device=device)
-            residual = torch.empty(n_batches, n_models, size, dim, device=device)
+            heads = torch.empty(n_batches, n_models, 2 * latent_dim, size, device=device)
+            residual = torch.empty(n_batches, n_models, dim, size, device=device)
             self._kept.append((heads, residual))
             for kept in zip(heads, residual, strict=True):
                 part = slice(len(self.batches) * batch_size, len(self.batches) * batch_size + size)
-                inputs = (self._shuffled[:, part], self._noise[:, part])
+                inputs = (self._shuffled[..., part], self._noise[..., part])
                 self.batches.append(Batch(*inputs, *kept))
 
     def draw(self) -> None:
         """Shuffle the points and draw the noise of the next epoch, for each model by itself."""
+        n_samples, device = self._points.shape[2], self._points.device
         for index, (shuffle, noise) in enumerate(self._streams):
-            order = torch.randperm(
-                self._points.shape[1], generator=shuffle, device=self._points.device
-            )
-            torch.index_select(self._points[index], 0, order, out=self._shuffled[index])
+            order = torch.randperm(n_samples, generator=shuffle, device=device)
+            torch.index_select(self._points[index], 1, order, out=self._shuffled[index])
             self._noise[index].normal_(generator=noise)
 
     def means(self) -> tuple[np.ndarray, np.ndarray]:
@@ -74,32 +103,35 @@ class EpochBuffers:
         -------
         recon, kl_nats : ndarray of shape (n_models,)
         """
-        # Sums over several axes may run in another order when there is one model: flatten first.
         recon = [residual.square().flatten(2).sum(dim=2) for _, residual in self._kept]
-        kl = [kl_per_latent(heads).flatten(2).sum(dim=2) for heads, _ in self._kept]
-        n_samples = self._points.shape[1]
+        kl = [
+            kl_per_latent(*heads.chunk(2, dim=2)).flatten(2).sum(dim=2) for heads, _ in self._kept
+        ]
+        n_samples = self._points.shape[2]
         return _sum_batches(recon) / n_samples, _sum_batches(kl) / n_samples
 
 
-def kl_per_latent(heads: Float32[Tensor, "... heads"]) -> Float32[Tensor, "... latent"]:
+def kl_per_latent(
+    mu: Float32[Tensor, "*shape"], log_variance: Float32[Tensor, "*shape"]
+) -> Float32[Tensor, "*shape"]:
     """Return KL(q(z_j|x) || N(0, 1)) of each point and latent coordinate.
 
     Parameters
     ----------
-    heads : Tensor of shape (..., 2 latent_dim)
-        mu and log variance side by side.
+    mu, log_variance : Tensor
+        Of q(z|x); of one shape.
 
     Returns
     -------
-    Tensor of shape (..., latent_dim)
-        In nats.
+    Tensor
+        In nats, of the same shape.
     """
-    mu, log_variance = (part.contiguous() for part in heads.chunk(2, dim=-1))
+    mu, log_variance = mu.contiguous(), log_variance.contiguous()
     return 0.5 * (log_variance.exp() + mu.square() - 1 - log_variance)
 
 
 def _sum_batches(parts: Sequence[Tensor]) -> np.ndarray:
-    # One batch after the other in float64: the order must not depend on the number of models.
+    # One batch after the other, in float64.
     by_batch = torch.cat(list(parts)).double().cpu().numpy()  # (n_batches, n_models)
     with np.errstate(invalid="ignore", over="ignore"):
         return np.cumsum(by_batch, axis=0)[-1]

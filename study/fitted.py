@@ -78,7 +78,8 @@ class FittedVAE:
     ) -> Float32[Tensor, "models samples features"]:
         """Return points in the network's units, on its device."""
         scaled = (points - self.shift[:, None]) / self.scale[:, None]
-        return torch.as_tensor(scaled.astype(np.float32), device=self.vae.device)
+        # Copied into PyTorch's own memory, which is aligned: products round by address.
+        return torch.tensor(scaled.astype(np.float32), device=self.vae.device)
 
     def to_data(
         self, values: Float32[Tensor, "models samples features"]

@@ -134,7 +134,7 @@ def heldout_losses(
         latents = mu + (log_variance / 2).exp() * noise[:, rows].to(mu.device)
         error = model.vae.decode(latents) - inputs[:, rows]
         recon += error.double().square().sum().item() / len(points)
-        kl = kl_per_latent(torch.cat((mu, log_variance), dim=-1))
+        kl = kl_per_latent(mu, log_variance)
         kl_nats += kl.double().sum().item() / len(points)
     loss = recon + member.kl_weight * kl_nats
     if model.vae.model.decoder_variance == "learned":

@@ -7,23 +7,28 @@ s = exp(log variance / 2), beta the weight of the KL divergence, sigma^2 the dec
 - learned variance: loss = D/2 log(2 pi sigma^2) + mean of (sum of r^2 / (2 sigma^2) + beta KL).
 
 The loss of a stack is the sum over its models, so no model's gradient sees another model.
-Autograd gives the same numbers at half the speed: it allocates every intermediate anew.
+
+A step is a list of operations, each bound once to the tensors it reads and writes: repeating them
+costs no views, no shape checks in Python and no memory, and a CUDA graph can record them. Samples
+come last in every tensor (see `study.epoch`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float32
 from torch import Tensor
-from torch.nn import functional
 
 from study.config import Activation
-from study.vae import ALIGNMENT, LOG_VARIANCE, Layer, ParameterStack, StackedVAE, multiply
+from study.epoch import Batch
+from study.vae import LOG_VARIANCE, Layer, ParameterStack, StackedVAE, zero_parameters
 
 aten = torch.ops.aten
+Operation = Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,271 +38,172 @@ class ActivationPair:
     Parameters
     ----------
     forward : callable
-        ``forward(inputs, out)``.
+        ``forward(inputs, out=out)``.
     backward : callable
-        ``backward(grad, saved, out)`` with the gradient of the outputs, and the inputs if
-        `saves_inputs`, else the outputs.
+        ``backward(grad, saved, grad_input=out)`` with the gradient of the outputs, and the inputs
+        if `saves_inputs`, else the outputs.
     saves_inputs : bool
         Whether inputs and outputs need separate buffers.
     """
 
-    forward: Callable[[Tensor, Tensor], object]
-    backward: Callable[[Tensor, Tensor, Tensor], object]
+    forward: Callable[..., object]
+    backward: Callable[..., object]
     saves_inputs: bool = False
 
 
-def _aligned(
-    operation: Callable[..., object],
-) -> Callable[..., object]:
-    """Make an elementwise operation round alike wherever a model lies in the stack.
+def _relu(inputs: Tensor, *, out: Tensor) -> object:
+    return torch.clamp_min(inputs, 0, out=out)
 
-    PyTorch computes the last numbers of a tensor, those that fill no vector register, by another
-    formula for some functions. Each model's numbers are padded to whole registers, if need be.
-    The last argument is the output.
-    """
 
-    def apply(*tensors: Tensor) -> None:
-        excess = tensors[0][0].numel() % ALIGNMENT
-        if excess == 0:
-            operation(*tensors)
-            return
-        padding = (0, ALIGNMENT - excess)
-        padded = [functional.pad(tensor.flatten(1), padding) for tensor in tensors]
-        operation(*padded)
-        tensors[-1].copy_(padded[-1][:, : -padding[1]].view_as(tensors[-1]))
+def _relu_backward(grad: Tensor, saved: Tensor, *, grad_input: Tensor) -> object:
+    return aten.threshold_backward.grad_input(grad, saved, 0, grad_input=grad_input)
 
-    return apply
+
+def _elu_backward(grad: Tensor, saved: Tensor, *, grad_input: Tensor) -> object:
+    return aten.elu_backward.grad_input(grad, 1, 1, 1, True, saved, grad_input=grad_input)
+
+
+def _softplus_backward(grad: Tensor, saved: Tensor, *, grad_input: Tensor) -> object:
+    return aten.softplus_backward.grad_input(grad, saved, 1, 20, grad_input=grad_input)
 
 
 ACTIVATION_PAIRS: dict[Activation, ActivationPair] = {
-    "relu": ActivationPair(
-        lambda inputs, out: torch.clamp_min(inputs, 0, out=out),
-        lambda grad, saved, out: aten.threshold_backward(grad, saved, 0, grad_input=out),
-    ),
-    "tanh": ActivationPair(
-        lambda inputs, out: torch.tanh(inputs, out=out),
-        lambda grad, saved, out: aten.tanh_backward(grad, saved, grad_input=out),
-    ),
-    "elu": ActivationPair(
-        _aligned(lambda inputs, out: aten.elu(inputs, out=out)),
-        _aligned(
-            lambda grad, saved, out: aten.elu_backward(grad, 1, 1, 1, True, saved, grad_input=out)
-        ),
-    ),
-    "gelu": ActivationPair(
-        lambda inputs, out: aten.gelu(inputs, out=out),
-        lambda grad, saved, out: aten.gelu_backward(grad, saved, grad_input=out),
-        saves_inputs=True,
-    ),
-    "silu": ActivationPair(
-        _aligned(lambda inputs, out: aten.silu(inputs, out=out)),
-        _aligned(lambda grad, saved, out: aten.silu_backward(grad, saved, grad_input=out)),
-        saves_inputs=True,
-    ),
-    "softplus": ActivationPair(
-        _aligned(lambda inputs, out: aten.softplus(inputs, out=out)),
-        _aligned(
-            lambda grad, saved, out: aten.softplus_backward(grad, saved, 1, 20, grad_input=out)
-        ),
-        saves_inputs=True,
-    ),
+    "relu": ActivationPair(_relu, _relu_backward),
+    "tanh": ActivationPair(aten.tanh.out, aten.tanh_backward.grad_input),
+    "elu": ActivationPair(aten.elu.out, _elu_backward),
+    "gelu": ActivationPair(aten.gelu.out, aten.gelu_backward.grad_input, saves_inputs=True),
+    "silu": ActivationPair(aten.silu.out, aten.silu_backward.grad_input, saves_inputs=True),
+    "softplus": ActivationPair(aten.softplus.out, _softplus_backward, saves_inputs=True),
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One batch of every model: what goes in and what is kept of it.
+class HiddenBuffers:
+    """What the hidden layers of one half of the autoencoder leave behind, for one batch size.
 
     Parameters
     ----------
-    points : Tensor of shape (n_models, n_samples, n_features)
-    noise : Tensor of shape (n_models, n_samples, latent_dim)
-        Standard normal.
-    heads : Tensor of shape (n_models, n_samples, 2 latent_dim)
-        Written: mu and log variance side by side. Contiguous.
-    residual : Tensor of shape (n_models, n_samples, n_features)
-        Written: f(z) - x. Contiguous.
-    """
-
-    points: Float32[Tensor, "models samples features"]
-    noise: Float32[Tensor, "models samples latent"]
-    heads: Float32[Tensor, "models samples heads"]
-    residual: Float32[Tensor, "models samples features"]
-
-
-class NetworkPass:
-    """Forward and backward pass through one half of the autoencoder, for one batch size.
-
-    All buffers are contiguous: batched matrix products take a slower path, with another rounding,
-    into anything else.
-
-    Parameters
-    ----------
-    layers, gradients : list of Layer
-        The parameters, and where their gradients are written.
-    activation : ActivationPair
-    hidden_grads : list of Tensor of shape (n_models, n_samples, width)
+    grads : sequence of Tensor of shape (n_models, width, n_samples)
         Scratch for the gradient of each hidden layer.
+    activation : ActivationPair
     """
 
-    def __init__(
-        self,
-        layers: Sequence[Layer],
-        gradients: Sequence[Layer],
-        *,
-        activation: ActivationPair,
-        hidden_grads: Sequence[Tensor],
-    ) -> None:
-        self._layers = layers
-        self._gradients = gradients
-        self._activation = activation
-        self._hidden_grads = hidden_grads
-        self._outputs = [torch.empty_like(grad) for grad in hidden_grads]
-        separate = activation.saves_inputs
-        self._inputs = [torch.empty_like(o) if separate else o for o in self._outputs]
-        # A gradient inside padding is not contiguous: it is computed beside and copied.
-        self._beside = [torch.empty(g.weight.shape, device=g.weight.device) for g in gradients]
-
-    def forward(self, values: Tensor, out: Tensor) -> None:
-        """Write the network's outputs.
-
-        Parameters
-        ----------
-        values : Tensor of shape (n_models, n_samples, n_inputs)
-        out : Tensor of shape (n_models, n_samples, n_outputs)
-        """
-        for layer, before, after in zip(self._layers, self._inputs, self._outputs, strict=False):
-            multiply(values, layer.weight, bias=layer.bias, out=before)
-            self._activation.forward(before, after)
-            values = after
-        multiply(values, self._layers[-1].weight, bias=self._layers[-1].bias, out=out)
-
-    def backward(self, values: Tensor, grad: Tensor, values_grad: Tensor | None = None) -> None:
-        """Write the gradients of the parameters, and of the inputs if asked.
-
-        Parameters
-        ----------
-        values : Tensor of shape (n_models, n_samples, n_inputs)
-            What `forward` was given last.
-        grad : Tensor of shape (n_models, n_samples, n_outputs)
-            Gradient of the loss by the outputs.
-        values_grad : Tensor of shape (n_models, n_samples, n_inputs), optional
-            Where to write the gradient by the inputs.
-        """
-        for index in range(len(self._layers) - 1, 0, -1):
-            self._parameters_grad(index, self._outputs[index - 1], grad)
-            hidden_grad = self._hidden_grads[index - 1]
-            multiply(grad, self._layers[index].weight.transpose(1, 2), out=hidden_grad)
-            self._activation.backward(hidden_grad, self._inputs[index - 1], hidden_grad)
-            grad = hidden_grad
-        self._parameters_grad(0, values, grad)
-        if values_grad is not None:
-            multiply(grad, self._layers[0].weight.transpose(1, 2), out=values_grad)
-
-    def _parameters_grad(self, index: int, values: Tensor, grad: Tensor) -> None:
-        target = self._gradients[index]
-        torch.sum(grad, dim=1, keepdim=True, out=target.bias)
-        if target.weight.is_contiguous():
-            multiply(values.transpose(1, 2), grad, out=target.weight)
-        else:
-            multiply(values.transpose(1, 2), grad, out=self._beside[index])
-            target.weight.copy_(self._beside[index])
+    def __init__(self, grads: Sequence[Tensor], activation: ActivationPair) -> None:
+        self.activation = activation
+        self.grads = grads
+        self.outputs = [torch.empty_like(grad) for grad in grads]
+        self.inputs = [torch.empty_like(o) if activation.saves_inputs else o for o in self.outputs]
 
 
-class BatchPass:
-    """Both networks and the latent layer between them, for one batch size.
+def _product(left: Tensor, right: Tensor, out: Tensor) -> Operation:
+    """Multiply each model's matrices; one model takes the plain product, which is faster."""
+    if len(out) == 1:
+        return partial(torch.mm, left[0], right[0], out=out[0])
+    return partial(torch.bmm, left, right, out=out)
+
+
+def _affine(layer: Layer, values: Tensor, out: Tensor) -> Operation:
+    weight, bias = layer.weight.transpose(1, 2), layer.bias.transpose(1, 2)
+    if len(out) == 1:
+        return partial(torch.addmm, bias[0], weight[0], values[0], out=out[0])
+    return partial(torch.baddbmm, bias, weight, values, out=out)
+
+
+def forward_operations(
+    layers: Sequence[Layer], hidden: HiddenBuffers, values: Tensor, *, out: Tensor
+) -> list[Operation]:
+    """List what computes one half of the autoencoder.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+    hidden : HiddenBuffers
+    values : Tensor of shape (n_models, n_inputs, n_samples)
+    out : Tensor of shape (n_models, n_outputs, n_samples)
+        Contiguous.
+
+    Returns
+    -------
+    list of callable
+    """
+    operations: list[Operation] = []
+    for layer, before, after in zip(layers, hidden.inputs, hidden.outputs, strict=False):
+        operations.append(_affine(layer, values, before))
+        operations.append(partial(hidden.activation.forward, before, out=after))
+        values = after
+    return [*operations, _affine(layers[-1], values, out)]
+
+
+def backward_operations(
+    layers: Sequence[Layer],
+    gradients: Sequence[Layer],
+    hidden: HiddenBuffers,
+    values: Tensor,
+    *,
+    grad: Tensor,
+    values_grad: Tensor | None = None,
+) -> list[Operation]:
+    """List what differentiates one half of the autoencoder.
+
+    Parameters
+    ----------
+    layers, gradients : sequence of Layer
+        The parameters, and where their gradients are written.
+    hidden : HiddenBuffers
+    values : Tensor of shape (n_models, n_inputs, n_samples)
+        What the forward pass was given.
+    grad : Tensor of shape (n_models, n_outputs, n_samples)
+        Gradient of the loss by the outputs.
+    values_grad : Tensor of shape (n_models, n_inputs, n_samples), optional
+        Where to write the gradient by the inputs.
+
+    Returns
+    -------
+    list of callable
+    """
+    operations: list[Operation] = []
+    for index in range(len(layers) - 1, -1, -1):
+        inputs = hidden.outputs[index - 1] if index else values
+        target = gradients[index]
+        operations.append(partial(torch.sum, grad, dim=2, out=target.bias[:, 0]))
+        operations.append(_product(inputs, grad.transpose(1, 2), target.weight))
+        inputs_grad = hidden.grads[index - 1] if index else values_grad
+        if inputs_grad is not None:
+            operations.append(_product(layers[index].weight, grad, inputs_grad))
+        if index and inputs_grad is not None:
+            derive, saved = hidden.activation.backward, hidden.inputs[index - 1]
+            operations.append(partial(derive, inputs_grad, saved, grad_input=inputs_grad))
+            grad = inputs_grad
+    return operations
+
+
+class BatchScratch:
+    """Buffers of a step that batches of one size share.
 
     Parameters
     ----------
     vae : StackedVAE
-    gradients : ParameterStack
-        Where `compute` writes.
-    half_kl_weights : Tensor of shape (n_models, 1, 1)
-        beta / 2.
     n_samples : int
         Samples in the batch.
     """
 
-    def __init__(
-        self,
-        vae: StackedVAE,
-        gradients: ParameterStack,
-        *,
-        half_kl_weights: Tensor,
-        n_samples: int,
-    ) -> None:
+    def __init__(self, vae: StackedVAE, n_samples: int) -> None:
         def empty(width: int) -> Tensor:
-            return torch.empty(vae.n_models, n_samples, width, device=vae.device)
+            return torch.empty(vae.n_models, width, n_samples, device=vae.device)
 
-        self._vae = vae
-        self._gradients = gradients
-        self._n_samples = n_samples
-        self._half_kl_weights = half_kl_weights / n_samples
         latent_dim = vae.model.latent_dim
-        self._std, self._latents, self._latents_grad, self._variance_grad = (
-            empty(latent_dim) for _ in range(4)
+        self.std, self.shift, self.latents, self.latents_grad, self.scaled = (
+            empty(latent_dim) for _ in range(5)
         )
-        self._heads_grad = empty(2 * latent_dim)
-        self._means_grad = empty(vae.dim)
-        # The decoder's widths are the encoder's reversed, so both use one set of buffers.
-        hidden_grads = [empty(width) for width in vae.model.hidden]
+        # Factors are tensors: a Python number costs more than the product at these sizes.
+        self.half = torch.full((1, 1, 1), 0.5, device=vae.device)
+        self.slope = torch.full((1, 1, 1), 2 / n_samples, device=vae.device)
+        self.heads_grad = empty(2 * latent_dim)
+        self.means_grad = empty(vae.dim)
+        # The decoder's widths are the encoder's reversed, so both use one set of gradients.
+        grads = [empty(width) for width in vae.model.hidden]
         activation = ACTIVATION_PAIRS[vae.model.activation]
-        self._encoder = NetworkPass(
-            vae.parameters.encoder,
-            gradients.encoder,
-            activation=activation,
-            hidden_grads=hidden_grads,
-        )
-        self._decoder = NetworkPass(
-            vae.parameters.decoder,
-            gradients.decoder,
-            activation=activation,
-            hidden_grads=hidden_grads[::-1],
-        )
-
-    def compute(self, batch: Batch) -> None:
-        """Write heads and residual of the batch, and the gradient of its loss.
-
-        Parameters
-        ----------
-        batch : Batch
-        """
-        mu, log_variance = batch.heads.split(self._vae.model.latent_dim, dim=-1)
-        self._encoder.forward(batch.points, batch.heads)
-        torch.mul(log_variance, 0.5, out=self._std)
-        self._std.exp_()
-        torch.addcmul(mu, self._std, batch.noise, out=self._latents)
-        self._decoder.forward(self._latents, batch.residual)
-        batch.residual.sub_(batch.points)
-
-        self._write_means_grad(batch.residual)
-        self._decoder.backward(self._latents, self._means_grad, self._latents_grad)
-        self._write_heads_grad(mu, batch.noise)
-        self._encoder.backward(batch.points, self._heads_grad)
-
-    def _write_means_grad(self, residual: Tensor) -> None:
-        """Differentiate the reconstruction term by the decoder's means (and its variance)."""
-        log_variance = self._vae.parameters.views.get(LOG_VARIANCE)
-        if log_variance is None:
-            torch.mul(residual, 2 / self._n_samples, out=self._means_grad)
-            return
-        precision = torch.exp(-log_variance) / self._n_samples
-        torch.mul(residual, precision, out=self._means_grad)
-        # d/ds of D s / 2 + exp(-s) sum of r^2 / (2 B), with s = log sigma^2.
-        weighted_error = (residual * self._means_grad).sum(dim=(1, 2)).view(-1, 1, 1)
-        self._gradients.views[LOG_VARIANCE].copy_((self._vae.dim - weighted_error) / 2)
-
-    def _write_heads_grad(self, mu: Tensor, noise: Tensor) -> None:
-        """Differentiate the loss by mu and the log variance of q(z|x)."""
-        mu_grad, log_variance_grad = self._heads_grad.split(self._vae.model.latent_dim, dim=-1)
-        torch.addcmul(self._latents_grad, mu, self._half_kl_weights, value=2, out=mu_grad)
-        # d/d(log variance): KL term beta / 2 (s^2 - 1); through z, noise * s / 2.
-        torch.mul(self._std, self._std, out=self._variance_grad)
-        self._variance_grad.sub_(1).mul_(self._half_kl_weights)
-        self._latents_grad.mul_(noise)
-        torch.addcmul(
-            self._variance_grad, self._latents_grad, self._std, value=0.5, out=log_variance_grad
-        )
+        self.encoder = HiddenBuffers(grads, activation)
+        self.decoder = HiddenBuffers(grads[::-1], activation)
 
 
 class GradientPass:
@@ -312,31 +218,89 @@ class GradientPass:
     Attributes
     ----------
     gradients : ParameterStack
-        Written by `compute`.
+        Written by the operations.
     """
 
     def __init__(self, vae: StackedVAE, kl_weights: Float32[Tensor, " models"]) -> None:
-        self.gradients = ParameterStack(
+        self.gradients: ParameterStack = zero_parameters(
             vae.model, n_models=vae.n_models, dim=vae.dim, device=vae.device
         )
         self._vae = vae
         self._half_kl_weights = kl_weights.view(-1, 1, 1) / 2
-        self._passes: dict[int, BatchPass] = {}
+        self._scratch: dict[int, BatchScratch] = {}
 
-    def compute(self, batch: Batch) -> None:
-        """Write the gradient of the loss over one batch into `gradients`.
+    def operations(self, batch: Batch) -> list[Operation]:
+        """List what writes the gradient of the loss over one batch into `gradients`.
 
         Parameters
         ----------
         batch : Batch
             Its heads and residual are overwritten too.
+
+        Returns
+        -------
+        list of callable
+            To be called in order, as often as the batch's numbers change.
         """
-        n_samples = batch.points.shape[1]
-        if n_samples not in self._passes:
-            self._passes[n_samples] = BatchPass(
-                self._vae,
-                self.gradients,
-                half_kl_weights=self._half_kl_weights,
-                n_samples=n_samples,
-            )
-        self._passes[n_samples].compute(batch)
+        n_samples = batch.points.shape[2]
+        if n_samples not in self._scratch:
+            self._scratch[n_samples] = BatchScratch(self._vae, n_samples)
+        scratch = self._scratch[n_samples]
+        parameters, gradients = self._vae.parameters, self.gradients
+        encoder, decoder = scratch.encoder, scratch.decoder
+        mu, log_variance = batch.heads.chunk(2, dim=1)
+        return [
+            *forward_operations(parameters.encoder, encoder, batch.points, out=batch.heads),
+            partial(torch.mul, log_variance, scratch.half, out=scratch.std),
+            scratch.std.exp_,
+            partial(torch.mul, scratch.std, batch.noise, out=scratch.shift),
+            partial(torch.add, mu, scratch.shift, out=scratch.latents),
+            *forward_operations(parameters.decoder, decoder, scratch.latents, out=batch.residual),
+            partial(batch.residual.sub_, batch.points),
+            self._means_grad(batch.residual, scratch),
+            *backward_operations(
+                parameters.decoder,
+                gradients.decoder,
+                decoder,
+                scratch.latents,
+                grad=scratch.means_grad,
+                values_grad=scratch.latents_grad,
+            ),
+            *self._heads_grad(mu, scratch, n_samples),
+            *backward_operations(
+                parameters.encoder,
+                gradients.encoder,
+                encoder,
+                batch.points,
+                grad=scratch.heads_grad,
+            ),
+        ]
+
+    def _means_grad(self, residual: Tensor, scratch: BatchScratch) -> Operation:
+        """Differentiate the reconstruction term by the decoder's means (and its variance)."""
+        n_samples, out = residual.shape[2], scratch.means_grad
+        if self._vae.model.decoder_variance == "implied":
+            return partial(torch.mul, residual, scratch.slope, out=out)
+        log_variance = self._vae.parameters.views[LOG_VARIANCE]
+        log_variance_grad = self.gradients.views[LOG_VARIANCE]
+
+        def differentiate() -> None:
+            torch.mul(residual, torch.exp(-log_variance) / n_samples, out=out)
+            # d/ds of D s / 2 + exp(-s) sum of r^2 / (2 B), with s = log sigma^2.
+            weighted_error = (residual * out).flatten(1).sum(dim=1).view(-1, 1, 1)
+            torch.div(self._vae.dim - weighted_error, 2, out=log_variance_grad)
+
+        return differentiate
+
+    def _heads_grad(self, mu: Tensor, scratch: BatchScratch, n_samples: int) -> list[Operation]:
+        """Differentiate the loss by mu and the log variance of q(z|x)."""
+        mu_grad, log_variance_grad = scratch.heads_grad.chunk(2, dim=1)
+        weight = self._half_kl_weights / n_samples
+        latents_grad, scaled, shift = scratch.latents_grad, scratch.scaled, scratch.shift
+        return [
+            partial(torch.addcmul, latents_grad, mu, weight, value=2, out=mu_grad),
+            # d/d(log variance): KL term beta / 2 (s^2 - 1); through z, noise * s / 2.
+            partial(torch.mul, scratch.std, weight, out=scaled),
+            partial(torch.addcmul, -weight, scaled, scratch.std, out=scaled),
+            partial(torch.addcmul, scaled, latents_grad, shift, value=0.5, out=log_variance_grad),
+        ]

@@ -11,25 +11,16 @@ both in the units that the network trains in (see `study.fitted`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 import torch
 from jaxtyping import Float64, Int64
-from torch import Tensor
-from torch.optim.adam import adam
 
 from study.config import ModelConfig, TrainingConfig
-from study.epoch import EpochBuffers, kl_per_latent
 from study.fitted import FittedVAE, Member, initial_stack
-from study.gradients import GradientPass
-from study.vae import ParameterStack
-
-ACTIVE_UNIT_VARIANCE = 0.01
-CHECKPOINT_POINTS = 2_000
+from study.program import Program, models_per_program
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,21 +181,10 @@ class _Training:
     def __init__(self, fitted: FittedVAE, points: np.ndarray, training: TrainingConfig) -> None:
         self._fitted = fitted
         self._training = training
-        vae, members = fitted.vae, fitted.members
-        self._points = fitted.to_network(points)
-        self._buffers = EpochBuffers(
-            self._points,
-            members,
-            latent_dim=vae.model.latent_dim,
-            batch_size=training.batch_size,
-        )
-        kl_weights = torch.tensor([m.kl_weight for m in members], device=vae.device)
-        self._pass = GradientPass(vae, kl_weights)
-        rates = [member.learning_rate for member in members]
-        self._optimizer = StackedAdam(vae.parameters, self._pass.gradients, rates)
-        self._recon = np.full((len(members), training.epochs), np.nan)
-        self._kl = np.full((len(members), training.epochs), np.nan)
-        self._diverged_epoch = np.zeros(len(members), dtype=np.int64)
+        self._programs = _programs(fitted, points, training.batch_size)
+        shape = (len(fitted.members), training.epochs)
+        self._recon, self._kl = np.full(shape, np.nan), np.full(shape, np.nan)
+        self._diverged_epoch = np.zeros(len(fitted.members), dtype=np.int64)
         self._checkpoints: list[Checkpoint] = []
 
     def run(self) -> Steps:
@@ -231,23 +211,15 @@ class _Training:
         )
 
     def _run_epoch(self, epoch: int) -> None:
-        self._buffers.draw()
-        with _flushed_denormals():
-            for batch in self._buffers.batches:
-                self._pass.compute(batch)
-                self._optimizer.step()
-        recon, kl_nats = self._buffers.means()
+        means = [program.run_epoch() for program in self._programs]
+        recon, kl_nats = (np.concatenate(parts) for parts in zip(*means, strict=True))
         self._recon[:, epoch - 1], self._kl[:, epoch - 1] = recon, kl_nats
-        finite = np.isfinite(recon) & np.isfinite(kl_nats) & self._parameters_finite()
+        finite = np.isfinite(recon) & np.isfinite(kl_nats)
         self._diverged_epoch[~finite & (self._diverged_epoch == 0)] = epoch
 
-    def _parameters_finite(self) -> np.ndarray:
-        shares = self._fitted.vae.parameters.shares.values()
-        finite = [torch.isfinite(share).all(dim=1) for share in shares]
-        return torch.stack(finite).all(dim=0).cpu().numpy()
-
     def _record_checkpoint(self, epoch: int) -> Checkpoint:
-        active_units, kl_nats = _latent_usage(self._fitted, self._points)
+        usage = [program.latent_usage() for program in self._programs]
+        active_units, kl_nats = (np.concatenate(parts) for parts in zip(*usage, strict=True))
         checkpoint = Checkpoint(
             epoch=epoch,
             recon=self._recon[:, epoch - 1].copy(),
@@ -259,19 +231,19 @@ class _Training:
         return checkpoint
 
 
-@contextmanager
-def _flushed_denormals() -> Iterator[None]:
-    """Round the smallest numbers to 0 on this thread.
-
-    Adam's momentum of a dead unit shrinks by a tenth a step and would stay in the range of
-    denormal numbers for good after some 800 steps; arithmetic on those takes up to twice as long.
-    """
-    was_flushed = (torch.tensor(1e-38) / 10 == 0).item()
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(bool(was_flushed))
+def _programs(fitted: FittedVAE, points: np.ndarray, batch_size: int) -> list[Program]:
+    vae, members = fitted.vae, fitted.members
+    network_points = fitted.to_network(points)
+    size = models_per_program(vae.device, len(members))
+    return [
+        Program(
+            vae.part(start, start + size),
+            network_points[start : start + size],
+            members[start : start + size],
+            batch_size=batch_size,
+        )
+        for start in range(0, len(members), size)
+    ]
 
 
 def checkpoint_epochs(training: TrainingConfig) -> frozenset[int]:
@@ -295,93 +267,3 @@ def checkpoint_epochs(training: TrainingConfig) -> frozenset[int]:
     if isinstance(wanted, int):
         wanted = tuple(range(wanted, training.epochs + 1, wanted))
     return frozenset((*wanted, training.epochs))
-
-
-def _latent_usage(fitted: FittedVAE, points: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Return active units (n_models,) and KL per latent (n_models, latent_dim)."""
-    active_units, kl_nats = [], []
-    for index in range(len(points)):
-        vae = fitted.select(index).vae
-        heads = torch.cat(vae.encode(points[index : index + 1, :CHECKPOINT_POINTS]), dim=-1)
-        variance = heads[0, :, : vae.model.latent_dim].double().var(dim=0, correction=0)
-        active_units.append((variance > ACTIVE_UNIT_VARIANCE).sum().item())
-        kl_nats.append(kl_per_latent(heads)[0].double().mean(dim=0).cpu().numpy())
-    return np.array(active_units), np.stack(kl_nats)
-
-
-class StackedAdam:
-    """Adam over a stack's parameters, with each model's own learning rate.
-
-    The arithmetic is torch.optim.Adam's, without its bookkeeping at every step. Neighbours with
-    equal rates are updated together; each model's share of a parameter is padded, so the
-    vectorized update rounds alike however they are grouped.
-
-    Parameters
-    ----------
-    parameters, gradients : ParameterStack
-        Of one layout; the gradients are read at every step.
-    learning_rates : sequence of float
-        One a model.
-    """
-
-    def __init__(
-        self,
-        parameters: ParameterStack,
-        gradients: ParameterStack,
-        learning_rates: Sequence[float],
-    ) -> None:
-        self._groups: list[_AdamGroup] = []
-        start = 0
-        for rate, run in groupby(learning_rates):
-            stop = start + len(list(run))
-            values = _model_range(parameters, start, stop)
-            group = _AdamGroup(
-                learning_rate=rate,
-                values=values,
-                gradients=_model_range(gradients, start, stop),
-                means=[torch.zeros_like(value) for value in values],
-                squares=[torch.zeros_like(value) for value in values],
-                steps=[torch.zeros((), device=value.device) for value in values],
-            )
-            self._groups.append(group)
-            start = stop
-
-    def step(self) -> None:
-        """Update the parameters by the gradients as they are now."""
-        for group in self._groups:
-            adam(
-                group.values,
-                group.gradients,
-                group.means,
-                group.squares,
-                [],
-                group.steps,
-                fused=True,
-                amsgrad=False,
-                beta1=0.9,
-                beta2=0.999,
-                lr=group.learning_rate,
-                weight_decay=0.0,
-                eps=1e-8,
-                maximize=False,
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _AdamGroup:
-    """Adam's state for neighbours of one learning rate."""
-
-    learning_rate: float
-    values: list[Tensor]
-    gradients: list[Tensor]
-    means: list[Tensor]
-    squares: list[Tensor]
-    steps: list[Tensor]
-
-
-def _model_range(parameters: ParameterStack, start: int, stop: int) -> list[Tensor]:
-    """Return flat views of the parameters of some neighbours, as few as possible."""
-    shares = parameters.shares.values()
-    if all(stop - start == len(share) for share in shares):
-        return [parameters.flat]
-    return [share[start:stop].view(-1) for share in shares]

@@ -36,7 +36,7 @@ from study.config import (
 )
 
 DATA_VERSION = 1
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 SCORING_VERSION = 2
 ID_DIGITS = 16
 # Whole floats below this are exact integers, and are hashed as such.

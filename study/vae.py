@@ -4,14 +4,15 @@ Symbols: M models, n samples, D features, q latent coordinates. The encoder maps
 mean mu and log variance of q(z|x); the decoder maps z to the mean f(z) of p(x|z). A layer computes
 ``inputs @ weight + bias`` with weights stored as (models, inputs, outputs).
 
-All parameters of a stack live in one flat tensor. It is cut by parameter, then by model; each
-model's share is padded to a multiple of `ALIGNMENT` numbers, so that vectorized elementwise
-arithmetic treats every model alike, whatever the size of its stack.
+All parameters of a stack live in one tensor, a row for each model. Every parameter begins at a
+multiple of `ALIGNMENT` numbers: matrix products round by the address of their operands, so a
+model's must not depend on its place in the stack.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -25,8 +26,8 @@ from torch.nn import functional
 from study.config import Activation, ModelConfig
 from study.seeds import torch_generator
 
-# Numbers in the widest vector register of a CPU (512 bits of float32), twice.
-ALIGNMENT = 32
+# Numbers of float32 in a cache line, which is also the widest vector register of a CPU.
+ALIGNMENT = 16
 LOG_VARIANCE = "log_variance"
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
@@ -54,7 +55,45 @@ class Layer:
 
 
 class ParameterStack:
-    """The numbers of a stack's parameters (or of their gradients) in one flat tensor.
+    """The numbers of a stack's parameters (or of their gradients) in one tensor.
+
+    Parameters
+    ----------
+    model : ModelConfig
+    dim : int
+        Features of a point.
+    flat : Tensor of shape (n_models, n_numbers)
+        Storage, as `zero_parameters` makes it.
+
+    Attributes
+    ----------
+    flat : Tensor of shape (n_models, n_numbers)
+        All numbers, padding included.
+    views : dict of str to Tensor of shape (n_models, ...)
+        Each parameter in its own shape, without the padding.
+    encoder, decoder : list of Layer
+        The same views, by layer. The last encoder layer gives mu and log variance side by side.
+    """
+
+    def __init__(self, model: ModelConfig, *, dim: int, flat: Tensor) -> None:
+        self.flat = flat
+        self.views: dict[str, Tensor] = {}
+        start = 0
+        for name, shape in parameter_shapes(model, dim).items():
+            self.views[name] = flat[:, start : start + prod(shape)].unflatten(1, shape)
+            start += _padded(prod(shape))
+        depth = len(model.hidden) + 1
+        self.encoder = [self._layer("encoder", index) for index in range(depth)]
+        self.decoder = [self._layer("decoder", index) for index in range(depth)]
+
+    def _layer(self, part: str, index: int) -> Layer:
+        return Layer(self.views[f"{part}.{index}.weight"], self.views[f"{part}.{index}.bias"])
+
+
+def zero_parameters(
+    model: ModelConfig, *, n_models: int, dim: int, device: torch.device | str = "cpu"
+) -> ParameterStack:
+    """Return a stack of parameters that are all 0.
 
     Parameters
     ----------
@@ -64,38 +103,21 @@ class ParameterStack:
         Features of a point.
     device : torch.device or str
 
-    Attributes
-    ----------
-    flat : Tensor
-        All numbers, zero at first.
-    shares : dict of str to Tensor of shape (n_models, padded size)
-        Each parameter's slice of `flat`, padding included.
-    views : dict of str to Tensor of shape (n_models, ...)
-        Each parameter in its own shape, without the padding.
-    encoder, decoder : list of Layer
-        The same views, by layer. The last encoder layer gives mu and log variance side by side.
+    Returns
+    -------
+    ParameterStack
     """
+    flat = torch.zeros(n_models, padded_size(model, dim), device=device)
+    return ParameterStack(model, dim=dim, flat=flat)
 
-    def __init__(
-        self, model: ModelConfig, *, n_models: int, dim: int, device: torch.device | str = "cpu"
-    ) -> None:
-        shapes = parameter_shapes(model, dim)
-        padded = {name: -(-prod(s) // ALIGNMENT) * ALIGNMENT for name, s in shapes.items()}
-        self.flat = torch.zeros(n_models * sum(padded.values()), device=device)
-        slices = self.flat.split([n_models * size for size in padded.values()])
-        self.shares = {
-            name: part.view(n_models, -1) for name, part in zip(shapes, slices, strict=True)
-        }
-        self.views = {
-            name: self.shares[name][:, : prod(shape)].unflatten(1, shape)
-            for name, shape in shapes.items()
-        }
-        depth = len(model.hidden) + 1
-        self.encoder = [self._layer("encoder", index) for index in range(depth)]
-        self.decoder = [self._layer("decoder", index) for index in range(depth)]
 
-    def _layer(self, part: str, index: int) -> Layer:
-        return Layer(self.views[f"{part}.{index}.weight"], self.views[f"{part}.{index}.bias"])
+def padded_size(model: ModelConfig, dim: int) -> int:
+    """Count the numbers that one model's parameters take up, padding included."""
+    return sum(_padded(prod(shape)) for shape in parameter_shapes(model, dim).values())
+
+
+def _padded(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def parameter_shapes(model: ModelConfig, dim: int) -> dict[str, tuple[int, ...]]:
@@ -147,10 +169,35 @@ class StackedVAE:
         self, model: ModelConfig, *, n_models: int, dim: int, device: torch.device | str = "cpu"
     ) -> None:
         self.model = model
-        self.n_models = n_models
         self.dim = dim
-        self.device = torch.device(device)
-        self.parameters = ParameterStack(model, n_models=n_models, dim=dim, device=device)
+        self.parameters = zero_parameters(model, n_models=n_models, dim=dim, device=device)
+
+    @property
+    def n_models(self) -> int:
+        """Models in the stack."""
+        return len(self.parameters.flat)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.parameters.flat.device
+
+    def part(self, start: int, stop: int) -> StackedVAE:
+        """Return some neighbours as a stack that shares their memory.
+
+        Parameters
+        ----------
+        start, stop : int
+            Positions in the stack.
+
+        Returns
+        -------
+        StackedVAE
+        """
+        part = copy(self)
+        flat = self.parameters.flat[start:stop]
+        part.parameters = ParameterStack(self.model, dim=self.dim, flat=flat)
+        return part
 
     def initialize(self, seeds: Sequence[tuple[int, int]]) -> None:
         """Draw the weights of each model from its own stream, by the law of torch.nn.Linear.
@@ -261,46 +308,5 @@ class StackedVAE:
     def _forward(self, layers: Sequence[Layer], values: Tensor) -> Tensor:
         activation = ACTIVATIONS[self.model.activation]
         for layer in layers[:-1]:
-            values = activation(multiply(values, layer.weight, bias=layer.bias))
-        return multiply(values, layers[-1].weight, bias=layers[-1].bias)
-
-
-def multiply(
-    left: Float32[Tensor, "models rows inner"],
-    right: Float32[Tensor, "models inner columns"],
-    *,
-    bias: Float32[Tensor, "models 1 columns"] | None = None,
-    out: Float32[Tensor, "models rows columns"] | None = None,
-) -> Float32[Tensor, "models rows columns"]:
-    """Return each model's matrix product, with a rounding that does not depend on their number.
-
-    Where a product has one row, one column or one term, PyTorch takes another path for one model
-    than for several; those are written out instead.
-
-    Parameters
-    ----------
-    left : Tensor of shape (n_models, n_rows, n_inner)
-    right : Tensor of shape (n_models, n_inner, n_columns)
-    bias : Tensor of shape (n_models, 1, n_columns), optional
-        Added to every row.
-    out : Tensor of shape (n_models, n_rows, n_columns), optional
-        Contiguous.
-
-    Returns
-    -------
-    Tensor of shape (n_models, n_rows, n_columns)
-    """
-    n_rows, n_inner, n_columns = left.shape[1], left.shape[2], right.shape[2]
-    if min(n_rows, n_inner, n_columns) > 1:
-        if bias is None:
-            return torch.bmm(left, right, out=out)
-        return torch.baddbmm(bias, left, right, out=out)
-    if n_inner == 1:
-        product = left * right
-    else:
-        # (models, rows, 1, inner) * (models, 1, columns, inner): one of rows and columns is 1.
-        terms = left.unsqueeze(2) * right.transpose(1, 2).unsqueeze(1)
-        product = terms.contiguous().sum(dim=3)
-    if bias is not None:
-        product = product + bias
-    return product if out is None else out.copy_(product)
+            values = activation(torch.baddbmm(layer.bias, values, layer.weight))
+        return torch.baddbmm(layers[-1].bias, values, layers[-1].weight)

@@ -85,8 +85,8 @@ def test_golden_ids() -> None:
 
 
 GOLDEN = [
-    ("768995002fbfdc80", "1e57ed5e752d97bd", "1f433c2949cce1fc", "bf86f6bb90b16899"),
-    ("6a97d298cd8b330c", "95165c3f1c418d20", "f5fbdc1bc90da6e6", "4b2ed9b264477358"),
+    ("768995002fbfdc80", "ceff229f30ef6b4d", "5c06cf4831acbe18", "bf86f6bb90b16899"),
+    ("6a97d298cd8b330c", "7b9a91dbfac2174f", "984e59d34ee1e531", "4b2ed9b264477358"),
 ]
 
 

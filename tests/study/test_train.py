@@ -11,19 +11,18 @@ import torch
 from study.config import MixtureConfig, ModelConfig, TrainingConfig
 from study.epoch import EpochBuffers, kl_per_latent
 from study.fitted import FittedVAE, Member
-from study.generate import heldout_losses
+from study.generate import encode_points, heldout_losses
 from study.gradients import GradientPass
 from study.mixture import draw_mixture, draw_training_points
+from study.program import flushed_denormals
 from study.train import (
     Checkpoint,
-    StackedAdam,
     TrainedStack,
-    _flushed_denormals,
     checkpoint_epochs,
     train,
     train_checkpoints,
 )
-from study.vae import ParameterStack, StackedVAE
+from study.vae import StackedVAE
 
 SMALL = ModelConfig(latent_dim=2, hidden=(16,))
 
@@ -104,6 +103,69 @@ def test_other_models_are_independent_of_their_stack_too(model: ModelConfig, dim
     for index in range(4):
         alone = _train(points[index : index + 1], members[index : index + 1], model)
         _assert_equal_models(together, index, alone, 0)
+
+
+ODD_SHAPES = [
+    # hidden, latent_dim, dim, n_samples, batch_size
+    ((10, 7), 1, 3, 108, 64),
+    ((33,), 3, 5, 101, 50),
+    ((17, 31, 9), 2, 7, 131, 26),
+    ((128, 128), 2, 3, 172, 128),
+    ((1,), 1, 1, 9, 4),
+]
+
+
+@pytest.mark.parametrize("n_models", [2, 3, 5, 16, 17])
+@pytest.mark.parametrize(("hidden", "latent_dim", "dim", "n_samples", "batch_size"), ODD_SHAPES)
+def test_odd_shapes_are_independent_of_the_stack_size(
+    hidden: tuple[int, ...],
+    latent_dim: int,
+    dim: int,
+    n_samples: int,
+    batch_size: int,
+    n_models: int,
+) -> None:
+    model = ModelConfig(latent_dim=latent_dim, hidden=hidden)
+    points, members = _points(n_models, n_samples=n_samples, dim=dim), _members(n_models)
+    together = _train(points, members, model, batch_size=batch_size)
+    for index in {0, 1, n_models // 2, n_models - 1}:
+        one = slice(index, index + 1)
+        alone = _train(points[one], members[one], model, batch_size=batch_size)
+        _assert_equal_models(together, index, alone, 0)
+
+
+@pytest.mark.parametrize("offset", [1, 3, 5])
+def test_where_the_points_lie_in_memory_does_not_matter(offset: int) -> None:
+    model = ModelConfig(latent_dim=2, hidden=(10, 7))
+    points, members = _points(2, n_samples=108), _members(2)
+    memory = np.zeros(points.size + offset)
+    moved = memory[offset:].reshape(points.shape)
+    moved[:] = points
+    first, second = _train(points, members, model), _train(moved, members, model)
+    _assert_equal_models(first, 1, second, 1)
+    codes = [
+        encode_points(stack.fitted, 1, values[1])
+        for stack, values in ((first, points), (second, moved))
+    ]
+    np.testing.assert_array_equal(*codes)
+
+
+@pytest.mark.parametrize("decoder_variance", ["implied", "learned"])
+def test_one_program_of_several_models_agrees(
+    decoder_variance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where a stack is one program: the same numbers but for rounding."""
+    model = ModelConfig(hidden=(16, 8), decoder_variance=decoder_variance)  # type: ignore[arg-type]
+    points, members = _points(5), _members(5)
+    apart = _train(points, members, model)
+    monkeypatch.setattr("study.train.models_per_program", lambda device, n_models: n_models)
+    together = _train(points, members, model)
+    np.testing.assert_allclose(together.train_recon, apart.train_recon, rtol=1e-4)
+    np.testing.assert_allclose(together.train_kl_nats, apart.train_kl_nats, rtol=1e-3, atol=1e-5)
+    flats = [stack.fitted.vae.parameters.flat for stack in (together, apart)]
+    torch.testing.assert_close(*flats, rtol=0, atol=1e-3)
+    for mine, theirs in zip(together.checkpoints, apart.checkpoints, strict=True):
+        np.testing.assert_array_equal(mine.active_units, theirs.active_units)
 
 
 @pytest.mark.slow
@@ -193,9 +255,9 @@ def test_abandoned_training_leaves_nothing_behind() -> None:
 def test_denormal_numbers_are_flushed_while_training_only() -> None:
     _train(_points(1), _members(1), epochs=1)
     assert torch.tensor(1e-38) / 10 != 0
-    with _flushed_denormals():
+    with flushed_denormals():
         assert torch.tensor(1e-38) / 10 == 0
-        with _flushed_denormals():
+        with flushed_denormals():
             pass
         assert torch.tensor(1e-38) / 10 == 0
 
@@ -216,47 +278,19 @@ def test_every_epoch_sees_each_point_once_in_a_new_order() -> None:
     seen = []
     for _ in range(2):
         buffers.draw()
-        seen.append(torch.cat([batch.points for batch in buffers.batches], dim=1))
+        drawn = torch.cat([batch.points for batch in buffers.batches], dim=2)
+        seen.append(drawn.transpose(1, 2))
         torch.testing.assert_close(seen[-1].sort(dim=1).values, points.sort(dim=1).values)
-    assert [batch.points.shape[1] for batch in buffers.batches] == [16, 16, 16, 2]
+    assert [batch.points.shape[2] for batch in buffers.batches] == [16, 16, 16, 2]
     assert not torch.equal(seen[0], seen[1])
 
 
 def test_kl_is_torchs() -> None:
-    heads = torch.randn(2, 7, 6, generator=torch.Generator().manual_seed(0))
-    mu, log_variance = heads.chunk(2, -1)
+    mu, log_variance = torch.randn(2, 2, 7, 3, generator=torch.Generator().manual_seed(0))
     posterior = torch.distributions.Normal(mu, (log_variance / 2).exp())
     prior = torch.distributions.Normal(0.0, 1.0)
     expected = torch.distributions.kl_divergence(posterior, prior)
-    torch.testing.assert_close(kl_per_latent(heads), expected, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("rates", [(1e-3, 1e-3), (1e-3, 5e-3)])
-def test_adam_is_torchs_for_each_model(rates: tuple[float, float]) -> None:
-    generator = torch.Generator().manual_seed(0)
-    parameters = ParameterStack(SMALL, n_models=2, dim=3)
-    gradients = ParameterStack(SMALL, n_models=2, dim=3)
-    for view in parameters.views.values():
-        view.copy_(torch.randn(view.shape, generator=generator))
-    singles = [
-        [torch.nn.Parameter(view[index].clone()) for view in parameters.views.values()]
-        for index in range(2)
-    ]
-    optimizers = [torch.optim.Adam(p, rate) for p, rate in zip(singles, rates, strict=True)]
-    stacked = StackedAdam(parameters, gradients, rates)
-    for _ in range(20):
-        for position, view in enumerate(gradients.views.values()):
-            view.copy_(torch.randn(view.shape, generator=generator))
-            for index in range(2):
-                singles[index][position].grad = view[index].clone()
-        stacked.step()
-        for optimizer in optimizers:
-            optimizer.step()
-    for position, view in enumerate(parameters.views.values()):
-        for index in range(2):
-            torch.testing.assert_close(
-                view[index], singles[index][position].data, rtol=0, atol=1e-6
-            )
+    torch.testing.assert_close(kl_per_latent(mu, log_variance), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_seeds_alone_decide_the_result() -> None:
@@ -387,10 +421,11 @@ def test_linear_optimum_has_the_closed_form_loss_and_no_gradient(
         batch_size=len(signs),
     )
     (batch,) = buffers.batches
-    batch.points.copy_(torch.as_tensor(signs[:, :3] * np.sqrt(spectrum)))
-    batch.noise.copy_(torch.as_tensor(signs[:, 3:]))
+    batch.points.copy_(torch.as_tensor(signs[:, :3] * np.sqrt(spectrum)).T)
+    batch.noise.copy_(torch.as_tensor(signs[:, 3:]).T)
     gradient_pass = GradientPass(vae, torch.tensor([float(beta)]))
-    gradient_pass.compute(batch)
+    for operation in gradient_pass.operations(batch):
+        operation()
     measured_recon, measured_kl = buffers.means()
     assert measured_recon[0] == pytest.approx(recon, rel=1e-4, abs=1e-4)
     assert measured_kl[0] == pytest.approx(kl, rel=1e-4, abs=1e-4)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from study.config import ModelConfig
-from study.vae import ACTIVATIONS, StackedVAE, multiply, parameter_shapes
+from study.vae import ACTIVATIONS, StackedVAE, parameter_shapes
 
 SHAPES = [
     ModelConfig(latent_dim=1, hidden=()),
@@ -127,28 +127,17 @@ def test_decoder_variance_is_half_the_kl_weight_or_learned() -> None:
     torch.testing.assert_close(learned.decoder_variances(betas), torch.full((3,), 0.3))
 
 
-@pytest.mark.parametrize("n_rows", [1, 2, 16, 128])
-@pytest.mark.parametrize("n_inner", [1, 2, 3, 128])
-@pytest.mark.parametrize("n_columns", [1, 2, 3, 128])
-@pytest.mark.parametrize("transposed", ["neither", "left", "right"])
-def test_products_round_alike_for_one_model_and_several(
-    n_rows: int, n_inner: int, n_columns: int, transposed: str
-) -> None:
-    torch.set_num_threads(1)
-    generator = torch.Generator().manual_seed(0)
-    left = torch.randn(3, n_rows, n_inner, generator=generator)
-    right = torch.randn(3, n_inner, n_columns, generator=generator)
-    bias = torch.randn(3, 1, n_columns, generator=generator)
-    if transposed == "left":
-        left = left.transpose(1, 2).contiguous().transpose(1, 2)
-    if transposed == "right":
-        right = right.transpose(1, 2).contiguous().transpose(1, 2)
-    for shift in (None, bias):
-        out = torch.empty(3, n_rows, n_columns)
-        multiply(left, right, bias=shift, out=out)
-        expected = left.double() @ right.double() + (0 if shift is None else shift)
-        torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-4)
-        for i in range(3):
-            one = slice(i, i + 1)
-            alone = multiply(left[one], right[one], bias=None if shift is None else shift[one])
-            assert torch.equal(alone[0], out[i])
+@pytest.mark.parametrize("model", SHAPES)
+def test_every_parameter_begins_at_a_cache_line(model: ModelConfig) -> None:
+    parameters = _stack(model, dim=5).parameters
+    for view in parameters.views.values():
+        assert all(view[index].data_ptr() % 64 == 0 for index in range(3))
+
+
+def test_part_shares_memory() -> None:
+    vae = _stack(SHAPES[1])
+    part = vae.part(1, 3)
+    assert part.n_models == 2
+    part.parameters.flat.fill_(7.0)
+    assert (vae.state(1)["encoder.0.weight"] == 7).all()
+    assert not (vae.state(0)["encoder.0.weight"] == 7).any()

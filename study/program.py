@@ -1,0 +1,122 @@
+"""Models that are computed together: on a CPU one at a time, on a GPU the whole stack.
+
+A model's parameters, Adam's state and activations fit a CPU core's cache together; a second
+model's do not, and nothing is gained by it: the products are large enough. It also makes every
+model's numbers independent of its stack, whatever the linear algebra library does. A GPU needs
+hundreds of models at once to be busy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from study.adam import StackedAdam
+from study.epoch import EpochBuffers, kl_per_latent
+from study.fitted import Member
+from study.gradients import GradientPass, Operation
+from study.vae import StackedVAE
+
+ACTIVE_UNIT_VARIANCE = 0.01
+CHECKPOINT_POINTS = 2_000
+
+
+def models_per_program(device: torch.device, n_models: int) -> int:
+    """Say how many models of a stack are computed together.
+
+    Parameters
+    ----------
+    device : torch.device
+    n_models : int
+        Models in the stack.
+    """
+    return 1 if device.type == "cpu" else n_models
+
+
+class Program:
+    """The training of some models as one list of operations.
+
+    Parameters
+    ----------
+    vae : StackedVAE
+        Trained in place.
+    points : Tensor of shape (n_models, n_samples, n_features)
+        In the network's units.
+    members : sequence of Member
+    batch_size : int
+    """
+
+    def __init__(
+        self,
+        vae: StackedVAE,
+        points: Float32[Tensor, "models samples features"],
+        members: Sequence[Member],
+        *,
+        batch_size: int,
+    ) -> None:
+        self._vae = vae
+        self._sample = points[:, :CHECKPOINT_POINTS].clone()
+        self._buffers = EpochBuffers(
+            points, members, latent_dim=vae.model.latent_dim, batch_size=batch_size
+        )
+        kl_weights = torch.tensor([member.kl_weight for member in members], device=vae.device)
+        gradient_pass = GradientPass(vae, kl_weights)
+        adam = StackedAdam(
+            vae.parameters.flat,
+            gradient_pass.gradients.flat,
+            [member.learning_rate for member in members],
+        )
+        self._operations: list[Operation] = []
+        for batch in self._buffers.batches:
+            self._operations += [*gradient_pass.operations(batch), adam.step]
+
+    def run_epoch(self) -> tuple[np.ndarray, np.ndarray]:
+        """Train for one epoch.
+
+        Returns
+        -------
+        recon, kl_nats : ndarray of shape (n_models,)
+            Means over the epoch's points; not finite for a model that has diverged.
+        """
+        self._buffers.draw()
+        with flushed_denormals():
+            for operation in self._operations:
+                operation()
+        recon, kl_nats = self._buffers.means()
+        finite = torch.isfinite(self._vae.parameters.flat).all(dim=1).cpu().numpy()
+        return np.where(finite, recon, np.nan), kl_nats
+
+    def latent_usage(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return how the latent coordinates are used on the first training points.
+
+        Returns
+        -------
+        active_units : ndarray of shape (n_models,)
+            Coordinates whose posterior mean varies by more than 0.01.
+        kl_per_latent : ndarray of shape (n_models, latent_dim)
+            In nats, averaged over the points.
+        """
+        mu, log_variance = self._vae.encode(self._sample)
+        variance = mu.double().var(dim=1, correction=0)
+        kl_nats = kl_per_latent(mu, log_variance).double().mean(dim=1)
+        return (variance > ACTIVE_UNIT_VARIANCE).sum(dim=1).cpu().numpy(), kl_nats.cpu().numpy()
+
+
+@contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Round the smallest numbers to 0 on this thread.
+
+    Adam's momentum of a dead unit shrinks by a tenth a step and would stay in the range of
+    denormal numbers for good after some 800 steps; arithmetic on those takes up to twice as long.
+    """
+    was_flushed = (torch.tensor(1e-38) / 10 == 0).item()
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(bool(was_flushed))
