@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from study.grid import Trial, n_weights, training_gflop
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Measured with sweeps/latent_dims.yaml: one core of a 2-core x86 server, one thread a worker.
 REFERENCE_GFLOP_PER_S = 40.0

@@ -211,7 +211,10 @@ class ResultsFolder:
         if columns is not None:
             schema = pa.schema([schema.field(name) for name in columns])
         tables = self.read_files(table_name, lambda file: read_columns(file, schema))
-        return pa.concat_tables(tables) if tables else schema.empty_table()
+        if tables:
+            return pa.concat_tables(tables)
+        # Not `schema.empty_table()`: it imports pandas, for which a dry run need not wait.
+        return pa.Table.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
 
     def read_files(
         self, table_name: str, action: Callable[[pq.ParquetFile], Result]

@@ -21,9 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from study.folder import DamagedFileError, ResultsError, ResultsFolder, join_location, open_folder
 from study.provenance import provenance, timestamp
@@ -41,6 +39,9 @@ from study.tables import (
     pandas_type,
     to_table,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "CONFIG_FIELDS",
@@ -149,6 +150,8 @@ def finished_ids(folder: ResultsFolder, table_name: str = "trials") -> dict[str,
     """Map the id of every recorded trial (or control) to its status."""
     key = KEYS[table_name][0]
     raw = folder.read_raw(table_name, [key, "status", "finished_at"])
+    if not raw.num_rows:
+        return {}
     frame = drop_doubles(table_name, raw.to_pandas())
     return dict(zip(frame[key], frame["status"], strict=True))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
@@ -14,6 +14,9 @@ from study.estimate import Estimate
 from study.grid import Trial, Unit
 from study.progress import format_duration
 from study.results import PROTOCOLS, count_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_PLAN_LINES = 40
 SUMMARY_SOURCES = ("data", "means", "samples")

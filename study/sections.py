@@ -7,7 +7,6 @@ checks where a file is read.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -306,26 +305,19 @@ def replicate_fields() -> dict[str, Field]:
     return section_fields("replicates", Replicates)
 
 
-@cache
-def _defaults(section: str) -> tuple[tuple[str, str, Any], ...]:
-    items = dataclasses.fields(SECTIONS[section])
-    return tuple((f"{section}.{item.name}", item.name, item.default) for item in items)
-
-
 def make_cell(values: Mapping[str, Any]) -> Cell:
     """Build the configurations of a cell from what is set, by dotted name."""
-    parts = {
-        section: _make_section(
-            section, tuple(values.get(path, default) for path, _, default in _defaults(section))
-        )
-        for section in _TRIAL_SECTIONS
-    }
-    return Cell(**parts)
+    parts: dict[str, list[tuple[str, Any]]] = {section: [] for section in _TRIAL_SECTIONS}
+    for path, value in values.items():
+        section, _, leaf = path.partition(".")
+        if section in parts:
+            parts[section].append((leaf, value))
+    return Cell(**{name: _make_section(name, tuple(held)) for name, held in parts.items()})
 
 
 @lru_cache(maxsize=100_000)
-def _make_section(section: str, values: tuple[Any, ...]) -> Any:
-    named = {leaf: value for (_, leaf, _), value in zip(_defaults(section), values, strict=True)}
+def _make_section(section: str, values: tuple[tuple[str, Any], ...]) -> Any:
+    named = dict(values)
     if named.get("means") is not None:
         named |= {"n_components": len(named["means"]), "dim": len(named["means"][0])}
     return SECTIONS[section](**named)

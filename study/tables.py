@@ -7,10 +7,13 @@ Configuration columns carry the leaf names of the sweep's fields. Units: `_nats`
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Version 2 only adds: what a version-1 folder lacks reads as null or empty.
 SCHEMA_VERSION = 2
@@ -224,7 +227,15 @@ KEYS: dict[str, tuple[str, ...]] = {
 
 def pandas_type(dtype: pa.DataType) -> Any:
     """Keep missing integers and booleans as missing instead of turning columns to float."""
-    return {_INT: pd.Int64Dtype(), _BOOL: pd.BooleanDtype()}.get(dtype)
+    return _nullable_types().get(dtype)
+
+
+@cache
+def _nullable_types() -> dict[pa.DataType, Any]:
+    # Not at the top: planning a sweep reads no rows and need not wait for pandas.
+    import pandas as pd
+
+    return {_INT: pd.Int64Dtype(), _BOOL: pd.BooleanDtype()}
 
 
 def to_table(table_name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:

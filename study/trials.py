@@ -21,7 +21,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
 from typing import Any
@@ -94,33 +94,50 @@ class Trial:
     cell: str = "all"
     factors: tuple[tuple[str, Any], ...] = ()
     gallery: bool = False
+    # A plan asks each id several times, and hashing the sections is most of its cost.
+    _ids: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def data_id(self) -> str:
         """Identity of the mixture and its points."""
-        return _digest("data", DATA_VERSION, _mixture_json(self.mixture), self.data_seed)
+        return self._ids.get("data") or self._name(
+            "data", DATA_VERSION, _mixture_json(self.mixture), self.data_seed
+        )
 
     @property
     def training_id(self) -> str:
         """Identity of the trained weights."""
-        settings = (_model_json(self.model), _training_json(self.training))
-        return _digest(
-            "training", TRAINING_VERSION, f'"{self.data_id}"', *settings, self.init_seed
+        return self._ids.get("training") or self._name(
+            "training",
+            TRAINING_VERSION,
+            f'"{self.data_id}"',
+            _model_json(self.model),
+            _training_json(self.training),
+            self.init_seed,
         )
 
     @property
     def trial_id(self) -> str:
         """Identity of everything that is measured."""
-        settings = (_detection_json(self.detection), _recording_json(self.training))
-        return _digest(
-            "trial", SCORING_VERSION, f'"{self.training_id}"', *settings, self.sample_seed
+        return self._ids.get("trial") or self._name(
+            "trial",
+            SCORING_VERSION,
+            f'"{self.training_id}"',
+            _detection_json(self.detection),
+            _recording_json(self.training),
+            self.sample_seed,
         )
 
     @property
     def control_id(self) -> str:
         """Identity of the control: the counts of a fresh draw of the mixture."""
-        settings = _control_json(self.detection)
-        return _digest("control", SCORING_VERSION, f'"{self.data_id}"', settings)
+        return self._ids.get("control") or self._name(
+            "control", SCORING_VERSION, f'"{self.data_id}"', _control_json(self.detection)
+        )
+
+    def _name(self, kind: str, version: int, *parts: str | int) -> str:
+        found = self._ids[kind] = _digest(kind, version, *parts)
+        return found
 
 
 @lru_cache(maxsize=200_000)
@@ -253,9 +270,9 @@ def _factors(sweep: Sweep, rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
     varied = {name for name in (rows[0] if rows else {}) if _varies(name, rows)}
     names: list[str] = []
     for block in sweep.blocks:
-        for field in block.swept:
-            columns = FIELD_COLUMNS[field]
-            names += [name for name in columns if name in varied] or columns[:1]
+        for name in block.swept:
+            columns = FIELD_COLUMNS[name]
+            names += [column for column in columns if column in varied] or columns[:1]
     if len(sweep.blocks) > 1:
         names += [name for columns in FIELD_COLUMNS.values() for name in columns if name in varied]
     return tuple(dict.fromkeys(names))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from study.sweep import EXIT_USAGE, main
+from study.run import EXIT_USAGE
+from study.sweep import main
 
 BROKEN = Path(__file__).parent / "broken_sweeps"
 

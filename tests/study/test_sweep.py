@@ -11,9 +11,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import study.sweep
+import study.run
 from study.results import open_folder, read_table
-from study.sweep import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, main
+from study.run import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE
+from study.sweep import main
 from study.trainable import unit_events
 
 TINY = """
@@ -50,7 +51,7 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             ran.append(unit)
             list(unit_events(unit, folder=folder, device="cpu"))
 
-    monkeypatch.setattr(study.sweep, "_execute", execute)
+    monkeypatch.setattr(study.run, "_execute", execute)
     return ran
 
 
@@ -138,7 +139,7 @@ def test_a_failed_control_is_retried_though_its_trials_are_done(
 def test_a_run_that_was_stopped_says_so(
     sweep_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(study.sweep, "_execute", lambda *_: None)
+    monkeypatch.setattr(study.run, "_execute", lambda *_: None)
     assert run(sweep_file) == EXIT_STOPPED
     assert "run the same command again" in capsys.readouterr().out
 
