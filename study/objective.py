@@ -54,6 +54,13 @@ class Objective:
         """Factor that turns it into something to be minimized."""
         return 1.0 if self.direction == "minimize" else -1.0
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names in the expression: columns, functions left out."""
+        nodes = ast.walk(_parse(self.expression))
+        found = (node.id for node in nodes if isinstance(node, ast.Name))
+        return tuple(dict.fromkeys(name for name in found if name not in FUNCTIONS))
+
     def evaluate(self, row: Mapping[str, Any]) -> float | None:
         """Compute the value of one trial.
 

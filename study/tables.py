@@ -115,6 +115,19 @@ CONTROL_FIELDS = [*_count_fields(("data",)), ("control_gap", _FLOAT)]
 
 SCHEMAS: dict[str, pa.Schema] = {
     "plan": pa.schema([("trial_id", _ID), ("control_id", _ID), ("cell", _STR)]),
+    # What an adaptive sweep asked for, in order; written before it runs.
+    "works": pa.schema(
+        [
+            ("work", _INT),
+            ("suggestion", _INT),
+            ("purpose", _STR),
+            ("cell", _STR),
+            ("point", _STR),
+            ("seeds", pa.list_(pa.list_(pa.int64()))),
+            ("trial_ids", pa.list_(_ID)),
+            ("asked_at", _STR),
+        ]
+    ),
     "trials": pa.schema(
         [
             ("trial_id", _ID),
@@ -214,6 +227,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 KEYS: dict[str, tuple[str, ...]] = {
     "plan": ("trial_id",),
+    "works": ("work",),
     "trials": ("trial_id",),
     "controls": ("control_id",),
     "curves": ("trial_id", "epoch"),

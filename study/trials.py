@@ -20,7 +20,7 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
@@ -34,6 +34,7 @@ from study.config import (
     Sweep,
     TrainingConfig,
 )
+from study.sections import make_cell
 
 DATA_VERSION = 1
 TRAINING_VERSION = 2
@@ -263,7 +264,49 @@ def factors(sweep: Sweep) -> tuple[str, ...]:
 
     A field of an axis always counts; what blocks fix differently counts if its column varies.
     """
+    if sweep.search is not None:
+        searched = (dimension.name for dimension in sweep.search.space)
+        return tuple(dict.fromkeys(name for field in searched for name in FIELD_COLUMNS[field]))
     return _factors(sweep, [_cell_columns(cell) for cell in sweep.cells()])
+
+
+def point_trials(
+    sweep: Sweep,
+    point: Mapping[str, Any],
+    seeds: Sequence[tuple[int, int, int]],
+    *,
+    gallery: bool,
+) -> tuple[Trial, ...]:
+    """Make the trials of one cell of an adaptive sweep.
+
+    Parameters
+    ----------
+    sweep : Sweep
+    point : mapping
+        What the search sets, by dotted field name.
+    seeds : sequence of (data seed, init seed, sample seed)
+    gallery : bool
+        Whether the first one keeps a sample of its points.
+    """
+    cell = make_cell({**dict(sweep.blocks[0].fixed), **point})
+    row = _cell_columns(cell)
+    pairs = tuple((name, row[name]) for name in factors(sweep))
+    label = ", ".join(f"{name}={show_value(value)}" for name, value in pairs)
+    return tuple(
+        Trial(
+            mixture=cell.mixture,
+            model=cell.model,
+            training=cell.training,
+            detection=cell.detection,
+            data_seed=data_seed,
+            init_seed=init_seed,
+            sample_seed=sample_seed,
+            cell=label,
+            factors=pairs,
+            gallery=gallery and i == 0,
+        )
+        for i, (data_seed, init_seed, sample_seed) in enumerate(seeds)
+    )
 
 
 def _factors(sweep: Sweep, rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:

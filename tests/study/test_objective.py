@@ -63,5 +63,9 @@ def test_any_text_is_refused_or_checked(text: str) -> None:
     evaluate(text, dict.fromkeys(COLUMNS, 0.5))
 
 
+def test_columns_are_known_without_functions() -> None:
+    assert Objective(expression="max(a, log(b)) + a").columns == ("a", "b")
+
+
 def test_maximizing_turns_the_sign() -> None:
     assert Objective(expression="mode_recall", direction="maximize").sign == -1

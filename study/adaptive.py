@@ -1,0 +1,203 @@
+"""An adaptive sweep in its results folder: proposals are recorded, run, and answered by rows.
+
+A work is written to the `works` table before it runs. After any interruption the search is rebuilt
+from that table and the trials' rows: what was asked for and did not finish runs first, and nothing
+is asked twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import pandas as pd
+
+from study.folder import ResultsFolder
+from study.grid import Stack, Unit, plan_controls
+from study.provenance import timestamp
+from study.results import drop_doubles, finished_ids, read_table
+from study.search import Search, Seeds, Work
+from study.sections import Sweep
+from study.tables import CONTROL_FIELDS, to_table
+from study.trials import Trial, point_trials
+
+Row = dict[str, Any]
+_TIMES = ("train_s", "count_s", "endpoints_s")
+_STATE = ("status", "finished_at")
+_OWN = ("trial_id", "control_id", *_STATE, *_TIMES)
+
+
+class Adaptive:
+    """The state of an adaptive sweep and what it has on disk.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        With a search.
+    folder : ResultsFolder
+    retried : collection of str
+        Statuses of recorded trials that are to run again.
+
+    Raises
+    ------
+    ResultsError
+        The folder cannot be read.
+    """
+
+    def __init__(
+        self, sweep: Sweep, folder: ResultsFolder, *, retried: Collection[str] = ()
+    ) -> None:
+        assert sweep.search is not None
+        self.sweep, self.folder = sweep, folder
+        self.search = Search(sweep.search, sweep.replicates)
+        self.trials: list[Trial] = []
+        self._retried = frozenset(retried)
+        self._queue: deque[Unit] = deque()
+        # Units that a running work still waits for.
+        self._waiting: dict[int, set[str]] = {}
+        self._controls = {
+            key for key, status in finished_ids(folder, "controls").items() if status == "done"
+        }
+        self._rebuild()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing runs and nothing is left to be proposed."""
+        return not self._queue and not self.search.running
+
+    def next_unit(self) -> Unit | None:
+        """Give the next unit to run; None when nothing is to be started now.
+
+        Raises
+        ------
+        OSError
+            The proposal cannot be recorded; it is not run then.
+        """
+        if not self._queue:
+            work = self.search.next_work()
+            if work is None:
+                return None
+            self._record(work, self._enqueue(work, {}))
+        return self._queue.popleft()
+
+    def finish(self, unit: Unit) -> None:
+        """Take note that a unit's rows have landed, and answer its work when all have."""
+        for number, units in list(self._waiting.items()):
+            if unit.unit_id in units:
+                units.discard(unit.unit_id)
+                if not units:
+                    del self._waiting[number]
+                    self._answer(self.search.running[number], self._rows())
+
+    def _enqueue(self, work: Work, ended: Mapping[str, str]) -> tuple[Trial, ...]:
+        """Queue a work's units: controls that nobody has counted yet, and one stack."""
+        trials = self._trials(work)
+        left = tuple(trial for trial in trials if self._is_left(trial, ended))
+        controls = plan_controls(trials, n_workers=1, recorded=self._controls)
+        self._controls |= {c.control_id for batch in controls for c in batch.controls}
+        units: tuple[Unit, ...] = (*controls, Stack(trials=left))
+        self._queue.extend(units)
+        self._waiting[work.work] = {unit.unit_id for unit in units}
+        self.trials += trials
+        return trials
+
+    def _is_left(self, trial: Trial, ended: Mapping[str, str]) -> bool:
+        return ended.get(trial.trial_id) in (None, *self._retried)
+
+    def _trials(self, work: Work) -> tuple[Trial, ...]:
+        gallery = work.purpose == "explore"
+        return point_trials(self.sweep, work.point, work.seeds, gallery=gallery)
+
+    def _record(self, work: Work, trials: tuple[Trial, ...]) -> None:
+        row = {
+            "work": work.work,
+            "suggestion": work.suggestion,
+            "purpose": work.purpose,
+            "cell": trials[0].cell,
+            "point": json.dumps(work.point),
+            "seeds": [list(seeds) for seeds in work.seeds],
+            "trial_ids": [trial.trial_id for trial in trials],
+            "asked_at": timestamp(),
+        }
+        self.folder.write_part("works", f"{work.work:06d}", [row])
+        self.write_plan()
+
+    def write_plan(self) -> None:
+        """Record the trials asked for so far as the plan."""
+        rows = [
+            {"trial_id": t.trial_id, "control_id": t.control_id, "cell": t.cell}
+            for t in self.trials
+        ]
+        self.folder.write_table("plan.parquet", to_table("plan", rows))
+
+    def _answer(self, work: Work, rows: Mapping[str, Row]) -> None:
+        trials = self._trials(work)
+        answers = dict(zip(work.seeds, (rows.get(t.trial_id) for t in trials), strict=True))
+        self.search.finish(work, answers, sum(map(_worker_s, answers.values())))
+
+    def _rows(self) -> dict[str, Row]:
+        """Read what the objectives need of the trials that are done, by id."""
+        assert self.sweep.search is not None
+        used = {name for entry in self.sweep.search.objectives for name in entry.columns}
+        of_controls = [name for name, _ in CONTROL_FIELDS if name in used]
+        own = [*dict.fromkeys([*_OWN, *sorted(used - set(of_controls))])]
+        trials = drop_doubles("trials", self.folder.read_raw("trials", own).to_pandas())
+        trials = trials[trials["status"].eq("done")]
+        if of_controls:
+            raw = self.folder.read_raw("controls", ["control_id", *_STATE, *of_controls])
+            controls = drop_doubles("controls", raw.to_pandas())
+            trials = trials.merge(controls.drop(columns=list(_STATE)), on="control_id", how="left")
+        plain = trials.astype(object).where(trials.notna(), None)
+        return {row["trial_id"]: row for row in _records(plain)}
+
+    def _rebuild(self) -> None:
+        """Bring the search to where its record left it."""
+        rows = _records(read_table(self.folder, "works"))
+        works = sorted((_work(row) for row in rows), key=lambda work: work.work)
+        ended = finished_ids(self.folder)
+        finished = []
+        for work in works:
+            self.search.start(work)
+            trials = self._trials(work)
+            if any(self._is_left(trial, ended) for trial in trials):
+                self._enqueue(work, ended)
+            else:
+                finished.append(work)
+                self.trials += trials
+        if works:
+            self.write_plan()
+        known: dict[str, Row] = self._rows() if finished else {}
+        for work in finished:
+            self._answer(work, known)
+
+
+def _records(frame: pd.DataFrame) -> list[Row]:
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _work(row: Mapping[str, Any]) -> Work:
+    point = {name: _frozen(value) for name, value in json.loads(row["point"]).items()}
+    return Work(
+        work=int(row["work"]),
+        suggestion=int(row["suggestion"]),
+        point=point,
+        seeds=tuple(_seeds(seeds) for seeds in row["seeds"]),
+        purpose=row["purpose"],
+    )
+
+
+def _seeds(values: Any) -> Seeds:
+    data, init, sample = map(int, values)
+    return data, init, sample
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def _worker_s(row: Mapping[str, Any] | None) -> float:
+    if row is None:
+        return 0.0
+    return sum(float(row[name] or 0.0) for name in _TIMES)
