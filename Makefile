@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quickstart test test-all lint type schema bench bench-detector
+.PHONY: quickstart test test-all test-faults lint type schema bench bench-detector
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -19,8 +19,11 @@ quickstart: $(VENV)/.installed  ## one small sweep and its report, about two min
 test: $(VENV)/.installed  ## the fast tests, under 3 minutes on 2 cores
 	$(RUN) -m pytest -m "not slow"
 
-test-all: $(VENV)/.installed  ## every test
-	$(RUN) -m pytest
+test-all: $(VENV)/.installed  ## every test but the faults
+	$(RUN) -m pytest -m "not faults"
+
+test-faults: $(VENV)/.installed  ## kills, full disks, outages, poison; FAULTS=200 is the full number
+	$(RUN) -m pytest -m faults
 
 lint: $(VENV)/.installed  ## style, import rules, stale schema
 	$(RUN) -m ruff check .

@@ -1,110 +1,102 @@
-"""Ray on the driver's side: a cluster that is ours alone, and Tune as the executor of units.
+"""Tune as the executor of units, and what becomes of units whose worker is lost.
 
 Tune keeps no record here: its experiment files go to a temporary folder that is removed, and what
-is finished is read from our tables.
+is finished is read from our tables. A unit whose worker process died is not left to Tune: it runs
+once more, then in pieces of one trial each, until the trial that kills its process is alone.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
-import shutil
-import signal
-import tempfile
+import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-import ray
-import ray._private.worker
+import pyarrow.fs as pafs
 from ray import tune
 
 from study.config import ResourcesConfig
-from study.grid import Unit
+from study.folder import ResultsFolder
+from study.grid import ControlBatch, Stack, Unit
 from study.progress import Display, RunningStack
-from study.results import ResultsFolder, write_tables
+from study.results import recorded, write_tables
 from study.rows import failed_rows
-from study.trainable import UnitTrainable
+from study.session import watch_processes, worker_log_tail
+from study.stopping import Stop
+from study.trainable import HUNG_MARK, UnitTrainable
 
-LOST_WORKER = "the worker process died twice while it ran this stack (killed, or out of memory)"
+# Runs of a unit whose worker is lost, before it is taken apart or given up.
+MOST_RUNS = 2
+# How long a unit that was writing its rows may go on after the sweep was asked to stop.
+FINISH_WRITING_S = 8.0
+# Tune ends its loop within a few seconds of being asked, unless Ray is gone.
+TUNE_ENDS_S = 10.0
+POLL_S = 0.25
 
 
-@contextlib.contextmanager
-def ray_session(address: str | None, *, n_workers: int, gpus: float) -> Iterator[None]:
-    """Start a local Ray of our own, or join the one at `address`, and leave it clean.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """A unit that is to run, and how often its worker was lost before."""
+
+    unit: Unit
+    n_lost: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """A unit whose worker process ended under it.
 
     Parameters
     ----------
-    address : str or None
-        None starts a local cluster in a temporary folder that is removed at the end.
-    n_workers : int
-        Processors that the local cluster offers.
-    gpus : float
-        GPUs a unit wants; the local cluster offers those that Ray finds only if this is not 0.
+    attempt : Attempt
+    cause : str
+        For a person.
+    hung : bool
+        Whether it was ended because it made no progress.
     """
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    if address is not None:
-        with _silent_raylet():
-            ray.init(address=address, **quiet)
-            try:
-                yield
-            finally:
-                ray.shutdown()
-        return
-    # Unix socket paths are limited to 107 bytes, so the folder's name is short.
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp" if os.path.isdir("/tmp") else None)
-    try:
-        with _silent_raylet():
-            resources: dict[str, Any] = {} if gpus else {"num_gpus": 0}
-            ray.init(
-                address="local",
-                num_cpus=n_workers,
-                include_dashboard=False,
-                _temp_dir=folder,
-                **resources,
-                **quiet,
-            )
-            try:
-                yield
-            finally:
-                ray.shutdown()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
+    attempt: Attempt
+    cause: str
+    hung: bool
 
-@contextlib.contextmanager
-def _silent_raylet() -> Iterator[None]:
-    """Keep the raylet's own lines off stdout; Ray has no public switch for them."""
-    printer = getattr(ray._private.worker, "print_to_stdstream", None)
-    if printer is not None:
-        ray._private.worker.print_to_stdstream = lambda *_, **__: None
-    try:
-        yield
-    finally:
-        if printer is not None:
-            ray._private.worker.print_to_stdstream = printer
+    def next_attempts(self) -> tuple[Attempt, ...]:
+        """Say what to run instead: the unit again, its pieces, or nothing."""
+        n_lost = self.attempt.n_lost + 1
+        if n_lost < MOST_RUNS and not self.hung:
+            return (Attempt(unit=self.attempt.unit, n_lost=n_lost),)
+        pieces = self.attempt.unit.singles()
+        return tuple(Attempt(unit=piece) for piece in pieces) if len(pieces) > 1 else ()
 
 
 class ProgressCallback(tune.Callback):
-    """Pass Tune's events to the display and record units whose worker was lost.
+    """Pass Tune's events to the display and collect units whose worker was lost.
 
     Tune pickles its callbacks when it starts; the handles stay behind and are not needed there.
     An exception in a callback would turn a finished unit into a failed one, so none leaves.
+
+    Parameters
+    ----------
+    attempts : sequence of Attempt
+    display : Display
+    stop : Stop
+        Asked to stop when rows cannot be written.
     """
 
-    def __init__(self, units: Sequence[Unit], display: Display, folder: ResultsFolder) -> None:
-        self._units, self._display, self._folder = units, display, folder
+    def __init__(self, attempts: Sequence[Attempt], display: Display, stop: Stop) -> None:
+        self._attempts, self._display, self._stop = attempts, display, stop
+        self._pids: dict[int, int] = {}
+        self.losses: list[Loss] = []
+        self.writing: set[int] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Show the unit as running."""
-        index = trial.config["unit"]
-        self._guard(self._started, index, self._units[index])
+        self._guard(self._started, trial.config["unit"])
 
     def on_trial_result(
         self, iteration: int, trials: list, trial: Any, result: dict, **info: Any
@@ -114,13 +106,11 @@ class ProgressCallback(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Count the unit's trials."""
-        statuses = (trial.last_result or {}).get("statuses")
-        if statuses is not None:
-            self._guard(self._finished, trial.config["unit"], statuses)
+        self._guard(self._completed, trial.config["unit"], trial.last_result or {})
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """Record the unit's trials as failed: no trial vanishes."""
-        self._guard(self._lost, trial.config["unit"])
+        """Remember the unit as lost: no trial vanishes."""
+        self._guard(self._lost, trial.config["unit"], trial)
 
     def _guard(self, action: Callable[..., None], *arguments: Any) -> None:
         try:
@@ -128,75 +118,258 @@ class ProgressCallback(tune.Callback):
         except Exception as error:
             self._display.note(f"display: {type(error).__name__}: {error}")
 
-    def _started(self, index: int, unit: Unit) -> None:
+    def _started(self, index: int) -> None:
+        unit = self._attempts[index].unit
         self._display.progress.running[index] = RunningStack(unit.label, len(unit.trials))
         self._display.update("start")
 
     def _reported(self, index: int, result: dict[str, Any]) -> None:
+        self._pids[index] = result.get("pid", 0)
         running = self._display.progress.running.get(index)
         if running is None or result.get("done"):
             return
+        if result.get("phase") == "writing":
+            self.writing.add(index)
         for name in ("phase", "epoch", "n_epochs", "loss", "n_counted"):
             setattr(running, name, result.get(name, getattr(running, name)))
         self._display.update("report")
 
-    def _finished(self, index: int, statuses: Sequence[str]) -> None:
-        progress = self._display.progress
-        progress.running.pop(index, None)
-        for trial, status in zip(self._units[index].trials, statuses, strict=True):
-            progress.finish(trial.cell, failed=status != "done")
-        self._display.update("finish")
+    def _completed(self, index: int, result: dict[str, Any]) -> None:
+        self.writing.discard(index)
+        if result.get("unwritten"):
+            self._display.progress.running.pop(index, None)
+            self._stop.request(f"results cannot be written: {result['unwritten']}", is_error=True)
+        elif result.get("statuses") is not None:
+            show_finished(self._display, index, self._attempts[index].unit, result["statuses"])
 
-    def _lost(self, index: int) -> None:
-        unit = self._units[index]
-        write_tables(self._folder, unit.unit_id, failed_rows(unit, LOST_WORKER))
-        self._finished(index, ["failed"] * len(unit.trials))
+    def _lost(self, index: int, trial: Any) -> None:
+        self.writing.discard(index)
+        self._display.progress.running.pop(index, None)
+        cause, hung = cause_of_death(_error_text(trial), self._pids.get(index, 0))
+        self.losses.append(Loss(attempt=self._attempts[index], cause=cause, hung=hung))
+        self._display.update("report")
 
 
-def execute(
-    units: Sequence[Unit],
-    *,
-    folder: ResultsFolder,
-    location: str,
-    resources: ResourcesConfig,
-    display: Display,
-    scratch: str,
-) -> None:
-    """Run every unit on the connected Ray; return when all ended or it was asked to stop.
+def _error_text(trial: Any) -> str:
+    """Read what Tune noted about a trial's end; it writes it to its own files only."""
+    place = getattr(trial, "error_file", None)
+    return Path(place).read_text(errors="replace") if place and Path(place).exists() else ""
 
-    Ctrl-C and SIGTERM return early and without an error, so what is done is read from the tables.
+
+def cause_of_death(error: str, pid: int) -> tuple[str, bool]:
+    """Say why a worker process ended.
 
     Parameters
     ----------
-    units : sequence of Unit
-        In the order in which they should start.
+    error : str
+        What Ray says.
+    pid : int
+        The process, if it ever reported; 0 if not.
+
+    Returns
+    -------
+    cause : str
+        One or more lines for a person, the last one the cause.
+    hung : bool
+        Whether its own watchdog ended it.
+    """
+    log = worker_log_tail(pid) if pid else ""
+    who = f"worker process {pid}" if pid else "the worker process"
+    if HUNG_MARK in log:
+        trace = log[log.rindex(HUNG_MARK) :]
+        return f"{trace}\n{who} made no progress and was ended", True
+    if "running low on memory" in error:
+        return f"{who} was killed by Ray because the machine ran out of memory", False
+    crash = re.search(r"(SIGSEGV|SIGBUS|SIGFPE|SIGILL|SIGABRT)", log)
+    if crash or "Fatal Python error" in log:
+        sign = crash.group(1) if crash else "Fatal Python error"
+        return f"{log[-1500:]}\n{who} crashed ({sign})", False
+    if "intended_system_exit" in error.lower() or "exit code" in error.lower():
+        return f"{error[-1500:]}\n{who} ended by itself", False
+    if error and "died" not in error.lower():
+        return f"{error[-3000:]}", False
+    return f"{who} was killed (SIGKILL, as the system does when memory runs out)", False
+
+
+def show_finished(display: Display, index: int, unit: Unit, statuses: Sequence[str]) -> None:
+    """Count a unit's trials as finished."""
+    progress = display.progress
+    progress.running.pop(index, None)
+    for trial, status in zip(unit.trials, statuses, strict=True):
+        progress.finish(trial.cell, failed=status != "done")
+    display.update("finish")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executor:
+    """Where and how units run.
+
+    Parameters
+    ----------
     folder, location : ResultsFolder, str
         Where rows go, as the driver sees it and as the workers open it.
     resources : ResourcesConfig
         Ray resources of one unit.
     display : Display
+    stop : Stop
     scratch : str
         An absolute folder for Tune's own files.
+    before : mapping of str to (status, finished_at)
+        The trials that were recorded when the run started.
     """
-    trainable = tune.with_parameters(
-        UnitTrainable, units=tuple(units), location=location, device=device_name(resources)
-    )
-    per_unit = {"cpu": resources.cpus, "gpu": resources.gpus}
-    tuner = tune.Tuner(
-        tune.with_resources(trainable, per_unit),
-        param_space={"unit": tune.grid_search(list(range(len(units))))},
-        tune_config=tune.TuneConfig(reuse_actors=True, trial_dirname_creator=_unit_folder),
-        run_config=tune.RunConfig(
-            name="units",
-            storage_path=scratch,
-            verbose=0,
-            callbacks=[ProgressCallback(units, display, folder)],
-            failure_config=tune.FailureConfig(max_failures=1),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-        ),
-    )
-    with _graceful_signals():
-        tuner.fit()
+
+    folder: ResultsFolder
+    location: str
+    resources: ResourcesConfig
+    display: Display
+    stop: Stop
+    scratch: str
+    before: Mapping[str, tuple[str, str]]
+
+    def run(self, units: Sequence[Unit]) -> None:
+        """Run every unit on the connected Ray; return when all ended or a stop was asked for.
+
+        Parameters
+        ----------
+        units : sequence of Unit
+            In the order in which they should start.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            A second Ctrl-C or SIGTERM.
+        """
+        attempts = tuple(Attempt(unit=unit) for unit in units)
+        n_rounds = 0
+        while attempts and self.stop.reason is None:
+            losses = self._run_round(attempts, name=f"units-{n_rounds}")
+            if self.stop.reason is not None:
+                return
+            attempts = tuple(again for loss in losses for again in self._settle(loss))
+            n_rounds += 1
+
+    def _settle(self, loss: Loss) -> tuple[Attempt, ...]:
+        """Run a lost unit again, in pieces, or record it as failed if it is alone."""
+        loss = replace(loss, attempt=self._without_landed(loss.attempt))
+        unit = loss.attempt.unit
+        if isinstance(unit, Stack) and not unit.trials:
+            return ()
+        again = loss.next_attempts()
+        if not again:
+            tables = failed_rows(unit, _final_message(loss))
+            status = "timeout" if loss.hung else "failed"
+            for row in tables.get("trials", []):
+                row["status"] = status
+            write_tables(self.folder, unit.unit_id, tables)
+            show_finished(self.display, -1, unit, [status] * len(unit.trials))
+        else:
+            how = "again" if len(again) == 1 else f"in {len(again)} pieces"
+            cause = loss.cause.splitlines()[-1]
+            self.display.note(f"{unit.label}: {cause}; it runs {how}")
+        return again
+
+    def _without_landed(self, attempt: Attempt) -> Attempt:
+        """Leave out the trials whose rows the lost worker had written."""
+        unit = attempt.unit
+        if isinstance(unit, ControlBatch):
+            return attempt
+        landed = recorded(self.folder)
+        left = []
+        for trial in unit.trials:
+            end = landed.get(trial.trial_id)
+            if end is None or end == self.before.get(trial.trial_id):
+                left.append(trial)
+            else:
+                self.display.progress.finish(trial.cell, failed=end[0] != "done")
+        return replace(attempt, unit=Stack(trials=tuple(left)))
+
+    def _run_round(self, attempts: Sequence[Attempt], *, name: str) -> list[Loss]:
+        callback = ProgressCallback(attempts, self.display, self.stop)
+        trainable = tune.with_parameters(
+            UnitTrainable,
+            units=tuple(attempt.unit for attempt in attempts),
+            location=self.location,
+            device=device_name(self.resources),
+        )
+        per_unit = {"cpu": self.resources.cpus, "gpu": self.resources.gpus}
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, per_unit),
+            param_space={"unit": tune.grid_search(list(range(len(attempts))))},
+            tune_config=tune.TuneConfig(reuse_actors=True, trial_dirname_creator=_unit_folder),
+            run_config=tune.RunConfig(
+                name=name,
+                storage_path=self.scratch,
+                verbose=0,
+                callbacks=[callback],
+                failure_config=tune.FailureConfig(max_failures=0),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        )
+        self.stop.install()
+        with (
+            watch_processes(self._on_death),
+            _announcing(self.stop, self.display),
+            self.stop.in_tune(),
+        ):
+            tuner.fit()
+        if self.stop.reason is not None and not self.stop.is_error:
+            self._await_writers(attempts, callback.writing)
+        return callback.losses
+
+    def _on_death(self, process: str) -> None:
+        self.stop.request(f"Ray's {process} process ended", is_error=True, ray_died=True)
+
+    def _await_writers(self, attempts: Sequence[Attempt], writing: set[int]) -> None:
+        """Let workers that were writing rows when the stop came finish that."""
+        deadline = time.monotonic() + FINISH_WRITING_S
+        files = [
+            f"{self.folder.path}/parts/trials/{attempts[index].unit.unit_id}.parquet"
+            for index in writing
+            if attempts[index].unit.trials
+        ]
+        while files and time.monotonic() < deadline:
+            infos = self.folder.filesystem.get_file_info(files)
+            files = [info.path for info in infos if info.type == pafs.FileType.NotFound]
+            time.sleep(POLL_S)
+
+
+def _final_message(loss: Loss) -> str:
+    detail, _, cause = loss.cause.rpartition("\n")
+    if loss.hung:
+        limit = _timeout_min(loss.attempt.unit)
+        return f"{detail}\npassed training.timeout_min = {limit} without a sign of life: {cause}"
+    return f"{detail}\nlost its worker twice: {cause}".strip()
+
+
+def _timeout_min(unit: Unit) -> float | None:
+    return unit.trials[0].training.timeout_min if unit.trials else None
+
+
+class _announcing:
+    """Tell the display, from a thread of its own, that a stop was asked for."""
+
+    def __init__(self, stop: Stop, display: Display) -> None:
+        self._stop, self._display = stop, display
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._wait, name="announce-stop", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _wait(self) -> None:
+        while not self._ended.wait(POLL_S):
+            if self._stop.reason is not None:
+                self._display.note(
+                    f"{self._stop.reason}: stopping. Finished stacks are kept, running ones are "
+                    "given up; Ctrl-C again stops at once."
+                )
+                if not self._ended.wait(TUNE_ENDS_S):
+                    self._stop.interrupt("Ray does not end")
+                return
 
 
 def _unit_folder(trial: Any) -> str:
@@ -208,21 +381,3 @@ def device_name(resources: ResourcesConfig) -> str:
     if resources.device != "auto":
         return resources.device
     return "cuda" if resources.gpus > 0 else "cpu"
-
-
-@contextlib.contextmanager
-def _graceful_signals() -> Iterator[None]:
-    """Treat SIGTERM as one Ctrl-C, and restore both handlers afterwards.
-
-    Tune installs its own SIGINT handler inside `fit` and never takes it away.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

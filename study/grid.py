@@ -150,6 +150,10 @@ class ControlBatch:
         """None: a control is no trial."""
         return ()
 
+    def singles(self) -> tuple[ControlBatch, ...]:
+        """Take the batch apart: one batch a control, in order."""
+        return tuple(ControlBatch(controls=(control,)) for control in self.controls)
+
     @property
     def label(self) -> str:
         """What is counted, for people."""

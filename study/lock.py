@@ -26,6 +26,7 @@ from pathlib import Path
 import pyarrow.fs as pafs
 
 from study.folder import ResultsError, ResultsFolder, first_line
+from study.process import Process
 from study.provenance import timestamp
 
 LOCK_NAME = "lock.json"
@@ -46,11 +47,8 @@ class Holder:
     token : str
         Random, different for each run.
     host, user, command, since : str
-    machine : str
-        Identity of the running system and its process namespace; empty if unknown.
-    pid : int
-    born : str
-        When the process started, in the system's own count; tells it from a later one of its pid.
+    machine, pid, born
+        As in `Process`.
     """
 
     token: str
@@ -64,9 +62,8 @@ class Holder:
 
     def is_dead(self, age_s: float) -> bool:
         """Judge by the process if it is one of this machine, else by its last sign of life."""
-        if self.machine and self.machine == _machine():
-            return _born(self.pid) != self.born
-        return age_s >= LEASE_S
+        process = Process(machine=self.machine, pid=self.pid, born=self.born)
+        return process.has_ended if process.is_here else age_s >= LEASE_S
 
     def __str__(self) -> str:
         return (
@@ -75,34 +72,18 @@ class Holder:
         )
 
 
-def _machine() -> str:
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}:{os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return ""
-
-
-def _born(pid: int) -> str:
-    """Say when a process started; empty if it has ended."""
-    try:
-        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if state in "ZX" else rest[18]
-
-
 def _myself() -> Holder:
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+    process = Process.current()
     return Holder(
         token=secrets.token_hex(8),
         host=socket.gethostname(),
-        machine=_machine(),
-        pid=os.getpid(),
-        born=_born(os.getpid()),
+        machine=process.machine,
+        pid=process.pid,
+        born=process.born,
         user=user,
         since=timestamp(),
         command=shlex.join(sys.argv)[:500],

@@ -61,6 +61,7 @@ __all__ = [
     "open_folder",
     "provenance",
     "read_table",
+    "recorded",
     "timestamp",
     "to_table",
     "write_tables",
@@ -148,12 +149,18 @@ def _join_controls(trials: pd.DataFrame, folder: ResultsFolder) -> pd.DataFrame:
 
 def finished_ids(folder: ResultsFolder, table_name: str = "trials") -> dict[str, str]:
     """Map the id of every recorded trial (or control) to its status."""
+    return {key: status for key, (status, _) in recorded(folder, table_name).items()}
+
+
+def recorded(folder: ResultsFolder, table_name: str = "trials") -> dict[str, tuple[str, str]]:
+    """Map the id of every recorded trial (or control) to its status and when it ended."""
     key = KEYS[table_name][0]
     raw = folder.read_raw(table_name, [key, "status", "finished_at"])
     if not raw.num_rows:
         return {}
     frame = drop_doubles(table_name, raw.to_pandas())
-    return dict(zip(frame[key], frame["status"], strict=True))
+    ends = zip(frame["status"], frame["finished_at"], strict=True)
+    return dict(zip(frame[key], ends, strict=True))
 
 
 def write_tables(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import secrets
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +15,12 @@ from rich.console import Console
 from study.compaction import compact
 from study.config import ResourcesConfig, Sweep, SweepError
 from study.estimate import estimate
+from study.folder import first_line, join_location
 from study.grid import Trial, Unit, expand, plan_units, sweep_manifest
-from study.progress import make_display, plan_progress
+from study.lock import Lease, LockedError, hold
+from study.progress import SweepProgress, make_display, plan_progress
+from study.ray_environment import set_ray_environment
+from study.repair import incomplete_ids, remove_strays, set_damaged_aside
 from study.results import (
     ResultsError,
     ResultsFolder,
@@ -25,19 +28,74 @@ from study.results import (
     open_folder,
     provenance,
     read_table,
+    recorded,
     to_table,
 )
 from study.screens import coverage_table, failure_causes, print_plan
+from study.stopping import EXIT_STOPPED, Stop
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # What --retry-failed runs again; a diverged trial would diverge again.
 RETRIED = ("failed", "timeout")
-EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED = 0, 1, 2, 130
+EXIT_DONE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+# A local Ray that dies is started again this often.
+MOST_RAY_STARTS = 3
 
 
-def run(sweep: Sweep, options: argparse.Namespace) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One run of the command.
+
+    Parameters
+    ----------
+    sweep : Sweep
+    trials : tuple of Trial
+        All planned ones.
+    folder, location : ResultsFolder, str
+        The results, opened and as workers open them.
+    options : Namespace
+        The command line.
+    n_workers : int
+        Units that run at once.
+    stop : Stop
+    """
+
+    sweep: Sweep
+    trials: tuple[Trial, ...]
+    folder: ResultsFolder
+    location: str
+    options: argparse.Namespace
+    n_workers: int
+    stop: Stop
+
+    @property
+    def retried(self) -> tuple[str, ...]:
+        """Statuses that run again."""
+        return RETRIED if self.options.retry_failed else ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What is left of a job.
+
+    Parameters
+    ----------
+    before : mapping of str to (status, finished_at)
+        Recorded trials that need not run; empty if all are to run again.
+    chosen : tuple of Trial
+        Those to run now.
+    units : tuple of Unit
+        The same as work units, and controls.
+    """
+
+    before: Mapping[str, tuple[str, str]]
+    chosen: tuple[Trial, ...]
+    units: tuple[Unit, ...]
+
+
+def run(sweep: Sweep, options: argparse.Namespace, stop: Stop) -> int:
     """Run what is left of a sweep, or print what would run.
 
     Parameters
@@ -45,6 +103,8 @@ def run(sweep: Sweep, options: argparse.Namespace) -> int:
     sweep : Sweep
     options : argparse.Namespace
         As `study.sweep.build_parser` makes it.
+    stop : Stop
+        Told when a signal asks to stop.
 
     Returns
     -------
@@ -54,42 +114,90 @@ def run(sweep: Sweep, options: argparse.Namespace) -> int:
     Raises
     ------
     SweepError, ResultsError
-        The sweep cannot be run, or its results folder cannot be read or written.
+        The sweep cannot be run, or its results folder cannot be read or written, or is locked.
+    KeyboardInterrupt
+        A signal asked to stop at once.
     """
     if sweep.search is not None:
         raise SweepError("search: adaptive sweeps can be replayed (study.replay), not yet run")
-    trials = expand(sweep)
-    location = _location(options.results, sweep.name)
-    folder = open_folder(location)
-    recorded = finished_ids(folder)
-    retry = RETRIED if options.retry_failed else ()
-    left = [trial for trial in trials if recorded.get(trial.trial_id) in (None, *retry)]
-    chosen = left[: options.limit]
-    n_workers = options.workers or _processors(sweep.resources)
-    units = plan_units(
-        chosen,
-        n_workers=n_workers,
-        recorded=[trial for trial in trials if trial.trial_id in recorded],
-        recorded_controls=_recorded_controls(folder, retry),
-        stack_size=sweep.resources.stack_size,
+    location = join_location(options.results, sweep.name)
+    job = Job(
+        sweep=sweep,
+        trials=tuple(expand(sweep)),
+        folder=open_folder(location),
+        location=location,
+        options=options,
+        n_workers=options.workers or _processors(sweep.resources),
+        stop=stop,
     )
     if options.dry_run:
-        finished = read_table(folder, "trials") if recorded else None
-        cost = estimate(chosen, n_workers=n_workers, finished=finished)
-        print_plan(sweep, trials, chosen, units=units, n_workers=n_workers, cost=cost)
-        return EXIT_DONE
-    _write_plan(folder, sweep, trials)
-    if units:
-        _execute(sweep, trials, units, folder, location, options, recorded, n_workers)
-    compact(folder)
-    return _finish(sweep, trials, folder, options)
+        return _show_plan(job)
+    with hold(job.folder, on_lost=lambda: stop.interrupt("the lock was lost")) as lease:
+        return _run_alone(job, lease)
 
 
-def _location(results: str, name: str) -> str:
-    """Say where a sweep's folder is, absolute if local: workers have another working folder."""
-    if "://" in results:
-        return f"{results.rstrip('/')}/{name}"
-    return str(Path(results).absolute() / name)
+def _show_plan(job: Job) -> int:
+    work = _plan_work(job, known=recorded(job.folder))
+    finished = read_table(job.folder, "trials") if work.before else None
+    cost = estimate(work.chosen, n_workers=job.n_workers, finished=finished)
+    print_plan(
+        job.sweep, job.trials, work.chosen, units=work.units, n_workers=job.n_workers, cost=cost
+    )
+    return EXIT_DONE
+
+
+def _plan_work(job: Job, *, known: Mapping[str, tuple[str, str]]) -> Work:
+    """Choose what runs now, given what is recorded and whole."""
+    before = {key: end for key, end in known.items() if end[0] not in job.retried}
+    left = [trial for trial in job.trials if trial.trial_id not in before]
+    chosen = left[: job.options.limit]
+    units = plan_units(
+        chosen,
+        n_workers=job.n_workers,
+        recorded=[trial for trial in job.trials if trial.trial_id in before],
+        recorded_controls=_recorded_controls(job.folder, job.retried),
+        stack_size=job.sweep.resources.stack_size,
+    )
+    return Work(before=before, chosen=tuple(chosen), units=units)
+
+
+def _run_alone(job: Job, lease: Lease) -> int:
+    """Do what is left, with the folder to ourselves."""
+    _repair(job.folder)
+    known = recorded(job.folder)
+    lost = incomplete_ids(job.folder)
+    if lost:
+        _warn(f"rows of {len(lost)} finished trials are missing; these trials run again")
+    whole = {key: end for key, end in known.items() if key not in lost}
+    work = _plan_work(job, known={} if job.options.force else whole)
+    _write_plan(job.folder, job.sweep, job.trials)
+    if work.units:
+        _execute(job, work, known)
+    if job.stop.reason is None:
+        _tidy(job.folder, lease)
+    return _finish(job)
+
+
+def _repair(folder: ResultsFolder) -> None:
+    remove_strays(folder)
+    for problem in set_damaged_aside(folder):
+        _warn(f"{problem}; it was moved to damaged/, and what it held runs again")
+
+
+def _warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def _tidy(folder: ResultsFolder, lease: Lease) -> None:
+    """Compact the tables; what cannot be compacted is complete all the same."""
+    try:
+        compact(folder, may_publish=lease.check)
+        # No worker of ours is left, so young temporary files are strays too.
+        remove_strays(folder, age_s=0.0)
+    except LockedError:
+        raise
+    except (OSError, ResultsError) as error:
+        _warn(f"tables were not compacted ({first_line(error)}); they are complete in parts/")
 
 
 def _processors(resources: ResourcesConfig) -> int:
@@ -117,78 +225,92 @@ def _write_plan(folder: ResultsFolder, sweep: Sweep, trials: Sequence[Trial]) ->
         raise ResultsError(f"{folder.path}: cannot write results here: {error}") from None
 
 
-def _execute(
-    sweep: Sweep,
-    trials: Sequence[Trial],
-    units: Sequence[Unit],
-    folder: ResultsFolder,
-    location: str,
-    options: argparse.Namespace,
-    recorded: Mapping[str, str],
-    n_workers: int,
-) -> None:
-    _set_ray_environment()
+def _execute(job: Job, work: Work, known: Mapping[str, tuple[str, str]]) -> None:
+    """Run the units on Ray; if a local Ray dies, start another one for what is left.
+
+    Parameters
+    ----------
+    job : Job
+    work : Work
+    known : mapping of str to (status, finished_at)
+        Every row that was there at the start, those that are to be replaced too.
+    """
+    set_ray_environment()
     # Ray reads its environment when it is imported, and --help must not wait for it.
-    from study.execution import execute, ray_session
+    from study.execution import Executor
+    from study.session import own_folder, ray_session
 
-    running = {trial.trial_id for unit in units for trial in unit.trials}
+    options, stop = job.options, job.stop
+    display = make_display(_progress(job, work), quiet=options.quiet, as_json=options.json)
+    with display:
+        for start in range(1, MOST_RAY_STARTS + 1):
+            display.note(f"{job.sweep.name}: starting Ray with {job.n_workers} workers")
+            with (
+                own_folder("study-tune-") as scratch,
+                ray_session(
+                    options.address,
+                    n_workers=job.n_workers,
+                    gpus=job.sweep.resources.gpus,
+                    dashboard=options.dashboard,
+                    say=display.note,
+                ),
+            ):
+                executor = Executor(
+                    folder=job.folder.patient(),
+                    location=job.location,
+                    resources=job.sweep.resources,
+                    display=display,
+                    stop=stop,
+                    scratch=str(scratch),
+                    before=known,
+                )
+                executor.run(work.units)
+            if not stop.ray_died or start == MOST_RAY_STARTS:
+                return
+            stop.forget()
+            display.progress.running.clear()
+            work = _plan_work(job, known=_landed(job, work, known))
+
+
+def _landed(
+    job: Job, work: Work, known: Mapping[str, tuple[str, str]]
+) -> dict[str, tuple[str, str]]:
+    """Map the trials that need not run any more: those from before, and this run's."""
+    now = recorded(job.folder)
+    new = {key: end for key, end in now.items() if end != known.get(key)}
+    return {**work.before, **new}
+
+
+def _progress(job: Job, work: Work) -> SweepProgress:
+    running = {trial.trial_id for trial in work.chosen}
     states = (
-        (t.cell, None if t.trial_id in running else recorded.get(t.trial_id)) for t in trials
+        (t.cell, None if t.trial_id in running else work.before.get(t.trial_id, (None,))[0])
+        for t in job.trials
     )
-    display = make_display(
-        plan_progress(sweep.name, states), quiet=options.quiet, as_json=options.json
-    )
-    with tempfile.TemporaryDirectory(prefix="study-tune-") as scratch, display:
-        display.note(f"{sweep.name}: starting Ray with {n_workers} workers")
-        with ray_session(options.address, n_workers=n_workers, gpus=sweep.resources.gpus):
-            execute(
-                units,
-                folder=folder,
-                location=location,
-                resources=sweep.resources,
-                display=display,
-                scratch=scratch,
-            )
+    return plan_progress(job.sweep.name, states)
 
 
-def _set_ray_environment() -> None:
-    """Choose Ray's settings before it is imported: silent, no files, token authentication."""
-    settings = {
-        "RAY_AIR_NEW_OUTPUT": "0",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    }
-    for name, value in settings.items():
-        os.environ.setdefault(name, value)
-    if "RAY_AUTH_MODE" not in os.environ:
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-
-
-def _finish(
-    sweep: Sweep, trials: Sequence[Trial], folder: ResultsFolder, options: argparse.Namespace
-) -> int:
+def _finish(job: Job) -> int:
     """Print what the tables hold now and choose the exit status from them."""
-    recorded = finished_ids(folder)
-    statuses = [recorded.get(trial.trial_id) for trial in trials]
+    folder, options = job.folder, job.options
+    ended = finished_ids(folder)
+    statuses = [ended.get(trial.trial_id) for trial in job.trials]
     n_left = statuses.count(None)
     n_bad = sum(status not in (None, "done") for status in statuses)
     controls = finished_ids(folder, "controls")
-    ids = {trial.control_id for trial in trials}
+    ids = {trial.control_id for trial in job.trials}
     n_controls_failed = sum(controls.get(control_id, "done") != "done" for control_id in ids)
     if n_controls_failed:
-        print(
-            f"warning: {n_controls_failed} controls failed, their trials have no k_data_*; "
-            "add --retry-failed to count them again",
-            file=sys.stderr,
+        _warn(
+            f"{n_controls_failed} controls failed, their trials have no k_data_*; "
+            "add --retry-failed to count them again"
         )
     if not options.quiet and not options.json:
         _print_summary(read_table(folder, "trials"), _shown_path(folder, options), n_left=n_left)
-    if n_left and options.limit is None:
+    if job.stop.is_error:
+        print(f"error: {job.stop.reason}", file=sys.stderr)
+        return EXIT_FAILED
+    if n_left:
         return EXIT_STOPPED
     return EXIT_FAILED if n_bad or n_controls_failed else EXIT_DONE
 

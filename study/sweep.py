@@ -1,7 +1,8 @@
 """Run a sweep file: `python -m study.sweep sweeps/latent_dims.yaml`.
 
 The same command again continues: what the results folder records is skipped. Exit status: 0 when
-every planned trial is done, 1 when some failed, 2 for bad input, 130 when stopped before the end.
+every planned trial is done, 1 when some failed or the run broke off, 2 when it could not start
+(bad input, results that cannot be written, another writer), 130 when stopped before the end.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from study.ray_environment import SessionError, check_dashboard
+from study.stopping import EXIT_STOPPED, Stop, stop_on_signals
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -39,6 +43,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--retry-failed", action="store_true", help="run failed and timed-out trials again"
     )
     parser.add_argument(
+        "--force",
+        action="store_true",
+        help="run every trial again although it is recorded; old rows stay until new ones replace "
+        "them, and a done row is replaced by a done row only",
+    )
+    parser.add_argument(
         "--results",
         default="results",
         metavar="DIR",
@@ -55,6 +65,11 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         metavar="N",
         help="stacks that run at once on this machine (default: its processors)",
+    )
+    parser.add_argument(
+        "--dashboard",
+        action="store_true",
+        help="start Ray's dashboard, for this machine only (needs ray[default])",
     )
     screen = parser.add_mutually_exclusive_group()
     screen.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -81,18 +96,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         value = getattr(options, name)
         if value is not None and value < 1:
             parser.error(f"--{name} must be at least 1, not {value}")
-    # Not at the top: --help and a mistyped option answer without waiting for these imports.
-    from study.config import SweepError, load_sweep, shrink
-    from study.run import EXIT_USAGE, ResultsError, run
+    with stop_on_signals() as stop:
+        try:
+            # Not at the top: --help and a mistyped option answer without waiting for these.
+            from study.config import SweepError, load_sweep, shrink
+            from study.run import EXIT_USAGE, ResultsError, run
+        except KeyboardInterrupt:
+            return say_stopped(stop)
+        try:
+            if options.dashboard:
+                check_dashboard()
+            sweep = load_sweep(options.file, overrides=tuple(options.overrides))
+            if options.smoke:
+                sweep = shrink(sweep)
+            return run(sweep, options, stop)
+        except (SweepError, ResultsError, SessionError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return EXIT_USAGE
+        except KeyboardInterrupt:
+            return say_stopped(stop)
 
-    try:
-        sweep = load_sweep(options.file, overrides=tuple(options.overrides))
-        if options.smoke:
-            sweep = shrink(sweep)
-        return run(sweep, options)
-    except (SweepError, ResultsError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USAGE
+
+def say_stopped(stop: Stop) -> int:
+    """Say that the run was ended at once, and how to go on; return the exit status."""
+    print(
+        f"{stop.reason or 'Ctrl-C'}: stopped at once. What was finished is kept.\n"
+        "To continue, run the same command again.",
+        file=sys.stderr,
+    )
+    return EXIT_STOPPED
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ taken apart and its trials run one at a time, and the one that fails again becom
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import traceback
 from collections.abc import Iterator
 from typing import Any
@@ -14,12 +16,18 @@ from typing import Any
 import torch
 from ray import tune
 
+from study.folder import ResultsFolder, first_line, open_folder
 from study.grid import ControlBatch, Stack, Unit
-from study.results import ResultsFolder, open_folder, write_tables
+from study.results import write_tables
 from study.rows import Tables, failed_rows
 from study.trial import run_controls, stack_events
 
 MAX_MESSAGE_CHARS = 4000
+# A unit without a sign of life for training.timeout_min and this is ended with its process.
+HANG_GRACE_S = 60.0
+# How Python's own watchdog begins its last words.
+HUNG_MARK = "Timeout ("
+_STANDARD_ERROR = 2
 
 
 class UnitTrainable(tune.Trainable):
@@ -32,7 +40,7 @@ class UnitTrainable(tune.Trainable):
         # One thread each: workers are the parallelism, and sums keep their order.
         torch.set_num_threads(1)
         self._units = units
-        self._folder = open_folder(location)
+        self._folder = open_folder(location).patient()
         self._device = device
         self._begin(config)
 
@@ -44,10 +52,38 @@ class UnitTrainable(tune.Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         unit = self._units[config["unit"]]
         self._events = unit_events(unit, folder=self._folder, device=self._device)
+        self._limit_s = _hang_limit_s(unit)
+        self._phase: str | None = None
 
     def step(self) -> dict[str, Any]:
         """Go on to the unit's next report."""
-        return next(self._events)
+        # Writing may wait for a store to come back; that is no hang.
+        with _watchdog(None if self._phase == "writing" else self._limit_s):
+            report = next(self._events)
+        self._phase = report.get("phase")
+        return report
+
+
+def _hang_limit_s(unit: Unit) -> float | None:
+    limits = [trial.training.timeout_min for trial in unit.trials]
+    limit_min = limits[0] if limits else None
+    return None if limit_min is None else 60 * limit_min + HANG_GRACE_S
+
+
+@contextlib.contextmanager
+def _watchdog(limit_s: float | None) -> Iterator[None]:
+    """End this process, stack traces first, if what is inside takes longer.
+
+    The watchdog is a thread of C: it also ends code that never gives Python a turn.
+    """
+    if limit_s is None:
+        yield
+        return
+    faulthandler.dump_traceback_later(limit_s, exit=True, file=_STANDARD_ERROR)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def unit_events(unit: Unit, *, folder: ResultsFolder, device: str) -> Iterator[dict[str, Any]]:
@@ -64,19 +100,25 @@ def unit_events(unit: Unit, *, folder: ResultsFolder, device: str) -> Iterator[d
     Yields
     ------
     dict
-        Reports with `phase`, `epoch` and mean losses; the last one has `done` and `statuses`.
+        Reports with `phase`, `epoch` and mean losses; the last one has `done` and `statuses`, or
+        `unwritten` with the reason why the rows could not be written.
     """
-    if isinstance(unit, ControlBatch):
-        yield {"phase": "counting", "done": False}
-        write_tables(folder, unit.unit_id, _controls_or_failed(unit))
-        yield {"phase": "finished", "done": True, "statuses": []}
-        return
-    yield from _stack_reports(unit, folder=folder, device=device)
+    # At once, so that the driver knows the process.
+    yield {"phase": "starting", "done": False}
+    try:
+        if isinstance(unit, ControlBatch):
+            yield from _control_reports(unit, folder=folder)
+        else:
+            yield from _stack_reports(unit, folder=folder, device=device)
+    except OSError as error:
+        # Of the writing alone: what the work itself raises has become a row.
+        yield {"phase": "finished", "done": True, "unwritten": first_line(error)}
 
 
-def _controls_or_failed(batch: ControlBatch) -> Tables:
+def _control_reports(batch: ControlBatch, *, folder: ResultsFolder) -> Iterator[dict[str, Any]]:
     tables: Tables = {"counts": [], "controls": []}
     for control in batch.controls:
+        yield {"phase": "counting", "done": False}
         single = ControlBatch(controls=(control,))
         try:
             rows = run_controls(single)
@@ -84,7 +126,9 @@ def _controls_or_failed(batch: ControlBatch) -> Tables:
             rows = failed_rows(single, traceback.format_exc()[-MAX_MESSAGE_CHARS:])
         for name, added in rows.items():
             tables[name] += added
-    return tables
+    yield {"phase": "writing", "done": False}
+    write_tables(folder, batch.unit_id, tables)
+    yield {"phase": "finished", "done": True, "statuses": []}
 
 
 def _stack_reports(
@@ -104,6 +148,7 @@ def _stack_reports(
             yield {"phase": "finished", "done": True, "statuses": statuses}
             return
         tables = failed_rows(stack, message)
+    yield {"phase": "writing", "done": False}
     write_tables(folder, stack.unit_id, tables)
     statuses = [row["status"] for row in tables["trials"]]
     yield {"phase": "finished", "done": True, "statuses": statuses}

@@ -13,7 +13,7 @@ import pytest
 
 import study.run
 from study.results import open_folder, read_table
-from study.run import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE
+from study.run import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, Job, Work
 from study.sweep import main
 from study.trainable import unit_events
 
@@ -46,10 +46,10 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Run units in this process instead of on Ray; the list holds the units that ran."""
     ran: list[Any] = []
 
-    def execute(sweep: Any, trials: Any, units: Any, folder: Any, *_: Any) -> None:
-        for unit in units:
+    def execute(job: Job, work: Work, known: Any) -> None:
+        for unit in work.units:
             ran.append(unit)
-            list(unit_events(unit, folder=folder, device="cpu"))
+            list(unit_events(unit, folder=job.folder, device="cpu"))
 
     monkeypatch.setattr(study.run, "_execute", execute)
     return ran
@@ -96,7 +96,7 @@ def test_added_values_run_alone_and_removed_ones_are_hidden(
 
 
 def test_limit_leaves_the_rest_for_later(sweep_file: Path, inline: list[Any]) -> None:
-    assert run(sweep_file, "--limit", "1") == EXIT_DONE
+    assert run(sweep_file, "--limit", "1") == EXIT_STOPPED
     assert len(table(sweep_file)) == 1
     assert run(sweep_file) == EXIT_DONE
     assert len(table(sweep_file)) == 4

@@ -1,0 +1,45 @@
+"""Ray's settings, which it reads when it is imported; so nothing here imports it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import secrets
+
+
+class SessionError(RuntimeError):
+    """Ray cannot be started or joined."""
+
+
+def set_ray_environment() -> None:
+    """Choose Ray's settings before it is imported: silent, no files, token authentication."""
+    settings = {
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+        # Ctrl-C is handled by study.stopping.
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    }
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def check_dashboard() -> None:
+    """Make sure that Ray's dashboard is installed.
+
+    Raises
+    ------
+    SessionError
+        It is not.
+    """
+    if importlib.util.find_spec("aiohttp") is None:
+        raise SessionError(
+            "--dashboard: Ray's dashboard is not installed; pip install 'ray[default]'"
+        )

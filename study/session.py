@@ -1,0 +1,184 @@
+"""Ray for one run: a cluster of our own that leaves nothing behind, or one that exists."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray._private.worker
+
+from study.process import Process
+from study.ray_environment import SessionError
+
+WATCH_S = 1.0
+# In a temporary folder: which process made it.
+OWNER_NOTE = "study-owner.json"
+DASHBOARD_URL = "http://127.0.0.1:8265"
+
+
+@contextlib.contextmanager
+def ray_session(
+    address: str | None,
+    *,
+    n_workers: int,
+    gpus: float,
+    dashboard: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Iterator[None]:
+    """Start a local Ray of our own, or join the one at `address`, and leave it clean.
+
+    Parameters
+    ----------
+    address : str or None
+        None starts a local cluster in a temporary folder that is removed at the end.
+    n_workers : int
+        Processors that the local cluster offers.
+    gpus : float
+        GPUs a unit wants; the local cluster offers those that Ray finds only if this is not 0.
+    dashboard : bool
+        Whether the local cluster has Ray's dashboard, on this machine only.
+    say : callable
+        Told where the dashboard is.
+
+    Raises
+    ------
+    SessionError
+        Ray did not start, or there is none at `address`.
+    """
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    if address is not None:
+        with _silent_raylet(), _connected(address=address, **quiet):
+            yield
+        return
+    options: dict[str, Any] = {} if gpus else {"num_gpus": 0}
+    if dashboard:
+        options |= {"dashboard_host": "127.0.0.1"}
+    with (
+        own_folder("ray-") as folder,
+        _silent_raylet(),
+        _connected(
+            address="local",
+            num_cpus=n_workers,
+            include_dashboard=dashboard,
+            _temp_dir=str(folder),
+            **options,
+            **quiet,
+        ),
+    ):
+        if dashboard:
+            say(_dashboard_note(folder))
+        yield
+
+
+@contextlib.contextmanager
+def own_folder(prefix: str) -> Iterator[Path]:
+    """Make a temporary folder that is removed at the end, or by the next run if we are killed."""
+    # Unix socket paths are limited to 107 bytes, so the folder's name is short.
+    parent = Path("/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir())
+    for note in parent.glob(f"{prefix}*/{OWNER_NOTE}"):
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            if Process.parse(note.read_text()).has_ended:
+                shutil.rmtree(note.parent, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    try:
+        (folder / OWNER_NOTE).write_text(Process.current().text())
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _dashboard_note(folder: Path) -> str:
+    """Say where the dashboard is; its token goes to a file that only its owner reads."""
+    url = ray._private.worker.get_dashboard_url()
+    place = f"http://{url}" if url else DASHBOARD_URL
+    token = os.environ.get("RAY_AUTH_TOKEN", "")
+    file = folder / f"dashboard-token-{secrets.token_hex(4)}"
+    file.touch(mode=0o600)
+    file.write_text(token)
+    return f"dashboard at {place}, its token in {file} (removed at the end)"
+
+
+@contextlib.contextmanager
+def _connected(**options: Any) -> Iterator[None]:
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError, OSError, ImportError) as error:
+        ray.shutdown()
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SessionError(f"Ray did not start: {reason}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _silent_raylet() -> Iterator[None]:
+    """Keep the raylet's own lines off stdout; Ray has no public switch for them."""
+    printer = getattr(ray._private.worker, "print_to_stdstream", None)
+    if printer is not None:
+        ray._private.worker.print_to_stdstream = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        if printer is not None:
+            ray._private.worker.print_to_stdstream = printer
+
+
+@contextlib.contextmanager
+def watch_processes(on_death: Callable[[str], None]) -> Iterator[None]:
+    """Watch the local cluster's processes: without them Tune waits for ever.
+
+    Parameters
+    ----------
+    on_death : callable
+        Told once, from another thread, the name of the process that ended.
+    """
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(WATCH_S):
+            dead = _dead_processes()
+            if dead:
+                on_death(dead[0])
+                return
+
+    thread = threading.Thread(target=watch, name="watch-ray", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _dead_processes() -> list[str]:
+    """Name the processes of the local cluster that have ended; Ray has no public way to ask."""
+    node = getattr(ray._private.worker, "_global_node", None)
+    if node is None or not hasattr(node, "dead_processes"):
+        return []
+    needed = ("raylet", "gcs_server")
+    return [str(name) for name, _ in node.dead_processes() if str(name) in needed]
+
+
+def worker_log_tail(pid: int, *, n_chars: int = 4000) -> str:
+    """Read the end of what a local worker wrote to its standard error; empty if unknown."""
+    node = getattr(ray._private.worker, "_global_node", None)
+    folder = getattr(node, "get_logs_dir_path", lambda: "")()
+    if not folder:
+        return ""
+    with contextlib.suppress(OSError):
+        for file in Path(folder).glob(f"worker-*-{pid}.err"):
+            return file.read_text(errors="replace")[-n_chars:]
+    return ""
