@@ -10,13 +10,16 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from study.folder import ResultsFolder
 from study.grid import Stack, Unit, plan_controls
 from study.provenance import timestamp
+from study.race import cluster_mean
 from study.results import drop_doubles, finished_ids, read_table
 from study.search import Search, Seeds, Work
 from study.sections import Sweep
@@ -131,6 +134,54 @@ class Adaptive:
             for t in self.trials
         ]
         self.folder.write_table("plan.parquet", to_table("plan", rows))
+
+    def write_summary(self) -> None:
+        """Write what is known of each cell: the `suggestions` table, and Optuna's copy of it.
+
+        Raises
+        ------
+        OSError
+            The files cannot be written.
+        """
+        best = set(self.search.best())
+        rows = [
+            row | {"is_best": row["suggestion"] in best}
+            for index in range(len(self.search.config.objectives))
+            for row in self._cells(index)
+        ]
+        self.folder.write_table("suggestions.parquet", to_table("suggestions", rows))
+        if self.folder.is_local:
+            # Only here: Optuna's storage layer takes half a second to import.
+            from study.mirror import JOURNAL, write_journal
+
+            write_journal(self.search, Path(self.folder.path) / JOURNAL, name=self.sweep.name)
+
+    def _cells(self, index: int) -> list[Row]:
+        objective = self.search.config.objectives[index]
+        known = self.search.estimates(index)
+        rows = []
+        for suggestion in self.search.suggestions:
+            i = suggestion.number
+            (trial,) = point_trials(self.sweep, suggestion.point, [(0, 0, 0)], gallery=False)
+            # A mean on fresh seeds stands alone: the spread of the data sets is part of its error.
+            fresh = {seeds: values[index] for seeds, values in suggestion.fresh.items()}
+            fresh_value, fresh_se, fresh_n = cluster_mean(fresh)
+            row = {
+                "suggestion": i,
+                "objective": objective.expression,
+                "direction": objective.direction,
+                "cell": trial.cell,
+                "point": json.dumps(suggestion.point),
+                "value": objective.sign * known.mean[i],
+                "se": known.se[i],
+                "n": int(known.n[i]),
+                "fresh_value": fresh_value,
+                "fresh_se": fresh_se,
+                "fresh_n": fresh_n,
+            }
+            numbers = {k: v for k, v in row.items() if isinstance(v, float)}
+            rows.append(row | {k: None for k, v in numbers.items() if not np.isfinite(v)})
+        return rows
 
     def _answer(self, work: Work, rows: Mapping[str, Row]) -> None:
         trials = self._trials(work)

@@ -21,7 +21,7 @@ from study.results import drop_doubles
 from study.tables import KEYS, SCHEMAS, frame_to_table, pandas_type
 
 # Weights stay in the files of their stacks: they are large and read one stack at a time.
-COMPACTED = tuple(name for name in SCHEMAS if name not in ("plan", "weights"))
+COMPACTED = tuple(name for name in SCHEMAS if name not in ("plan", "suggestions", "weights"))
 # Rows held in memory at once; also the size of a row group.
 BATCH_ROWS = 65_536
 

@@ -77,6 +77,32 @@ def estimate_cells(values: Sequence[Mapping[Hashable, float | None]]) -> CellEst
     return CellEstimates(mean=mean, se=sd / np.sqrt(np.maximum(n, 1)), n=n, sd=sd)
 
 
+def cluster_mean(values: Mapping[tuple[int, ...], float | None]) -> tuple[float, float, int]:
+    """Average one cell on its own: mean, standard error over data seeds, number of values.
+
+    Parameters
+    ----------
+    values : mapping of seeds to value
+        The first seed is the data's; trials that share it are one cluster.
+
+    Returns
+    -------
+    mean, se : float
+        NaN without values; the error is NaN with a single data seed.
+    n : int
+    """
+    clusters: dict[int, list[float]] = {}
+    for seeds, value in values.items():
+        if value is not None:
+            clusters.setdefault(seeds[0], []).append(value)
+    means = np.array([np.mean(cluster) for cluster in clusters.values()])
+    n = sum(map(len, clusters.values()))
+    if not n:
+        return float("nan"), float("nan"), 0
+    se = means.std(ddof=1) / np.sqrt(len(means)) if len(means) > 1 else float("nan")
+    return float(means.mean()), float(se), n
+
+
 def _table(values: Sequence[Mapping[Hashable, float | None]]) -> FloatArray:
     """Lay values out by cell and seed; NaN where there is none."""
     seeds = {seed: i for i, seed in enumerate(dict.fromkeys(s for cell in values for s in cell))}

@@ -128,6 +128,23 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("asked_at", _STR),
         ]
     ),
+    # What is known of each cell of an adaptive sweep; derived from `works` and `trials`.
+    "suggestions": pa.schema(
+        [
+            ("suggestion", _INT),
+            ("objective", _STR),
+            ("direction", _STR),
+            ("cell", _STR),
+            ("point", _STR),
+            ("value", _FLOAT),
+            ("se", _FLOAT),
+            ("n", _INT),
+            ("fresh_value", _FLOAT),
+            ("fresh_se", _FLOAT),
+            ("fresh_n", _INT),
+            ("is_best", _BOOL),
+        ]
+    ),
     "trials": pa.schema(
         [
             ("trial_id", _ID),
@@ -228,6 +245,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 KEYS: dict[str, tuple[str, ...]] = {
     "plan": ("trial_id",),
     "works": ("work",),
+    "suggestions": ("suggestion", "objective"),
     "trials": ("trial_id",),
     "controls": ("control_id",),
     "curves": ("trial_id", "epoch"),

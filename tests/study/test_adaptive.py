@@ -79,6 +79,14 @@ def test_works_controls_and_plan_are_on_disk(sweep: Sweep, folder: ResultsFolder
     assert len(trials) <= 40
     assert trials["k_data_calibrated"].eq(10).all()
     assert _works(folder)[-1][1] == "remeasure"
+    adaptive.write_summary()
+    cells = read_table(folder, "suggestions")
+    assert list(cells["suggestion"]) == list(range(len(adaptive.search.suggestions)))
+    (best,) = cells.index[cells["is_best"]]
+    values = trials.loc[trials["cell"].eq(cells["cell"][best]), "spurious_mass"]
+    assert values.min() <= cells["fresh_value"][best] <= values.max()
+    assert cells["fresh_n"].sum() == 4
+    assert (Path(folder.path) / "optuna.journal").exists()
     # One mixture a data seed: its control is counted once for all cells.
     assert len(read_table(folder, "controls")) == 8
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from study.race import best_cell, estimate_cells, next_contender, pareto_front
+from study.race import best_cell, cluster_mean, estimate_cells, next_contender, pareto_front
 
 
 def _cells(truth: list[float], n: list[int], *, seed: int = 0) -> list[dict[int, float | None]]:
@@ -55,3 +55,11 @@ def test_all_equal_values_are_no_trouble(n: int) -> None:
     estimates = estimate_cells([dict.fromkeys(range(n), 1.0) for _ in range(3)])
     assert best_cell(estimates) == 0
     assert estimates.mean.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_mean_on_its_own_has_the_error_of_its_data_seeds() -> None:
+    values = {(0, 0): 1.0, (0, 1): 3.0, (1, 0): 4.0, (1, 1): None}
+    mean, se, n = cluster_mean(values)
+    assert (mean, n) == (3.0, 3)  # of the cluster means 2 and 4
+    assert se == pytest.approx(1.0)
+    assert cluster_mean({})[2] == 0
