@@ -26,13 +26,24 @@ import pandas as pd
 from sklearn.mixture import GaussianMixture
 
 from benchmarks.detector_table import print_tables
+from study.cloud import n_parameters
 from study.config import MixtureConfig, ModelConfig, TrainingConfig
-from study.em import n_parameters
 from study.mixture import draw_mixture, draw_training_points
 from study.modes import detect_modes, fit_from_truth
 
 ROWS = Path(__file__).with_name("detector_rows.csv")
-DETECTOR_SOURCES = ("em.py", "moves.py", "path.py", "modes.py")
+DETECTOR_SOURCES = (
+    "compiled_block.py",
+    "compiled_em.py",
+    "compiled_split.py",
+    "cloud.py",
+    "moves.py",
+    "forecast.py",
+    "outliers.py",
+    "path.py",
+    "detector.py",
+    "modes.py",
+)
 N_SAMPLES = 10_000
 CALIBRATION = {10: 100, 5: 40, 15: 40, 20: 40, 3: 40}  # K: data sets
 NOISE_SEEDS = 10

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from study.epoch import kl_per_latent
 from study.fitted import FittedVAE
+from study.program import ACTIVE_UNIT_VARIANCE
 from study.seeds import numpy_generator, torch_generator
 
 # Rows computed at once: the widest layer's outputs stay in a core's cache.
@@ -101,6 +102,31 @@ def encode_points(
     inputs = model.to_network(points[None])
     parts = [model.vae.encode(inputs[:, rows])[0] for rows in _chunks(len(points), CHUNK_ROWS)]
     return torch.cat(parts, dim=1)[0].double().cpu().numpy()
+
+
+def active_codes(
+    codes: Float64[np.ndarray, "samples latent"],
+) -> Float64[np.ndarray, "samples active"]:
+    """Leave out the coordinates that do not vary over the points: they carry no information.
+
+    An unused latent's code is its prior mean up to rounding. A cloud that is flat in such a
+    direction has no upper bound on its likelihood, so the number of components that fits it best
+    means nothing. The threshold is that of active units (Burda et al. 2015).
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples, latent_dim)
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_active)
+        The coordinate that varies most if none is active.
+    """
+    variance = codes.var(axis=0)
+    active = variance > ACTIVE_UNIT_VARIANCE
+    if not active.any():
+        active = np.arange(len(variance)) == variance.argmax()
+    return codes[:, active]
 
 
 def heldout_losses(

@@ -20,18 +20,21 @@ from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
+from study.cloud import Cloud, FloatArray, Mixture, n_parameters
 from study.config import Protocol
-from study.em import EMRun, FloatArray, Mixtures, PreparedPoints, n_parameters, run_em
+from study.detector import search_path
 from study.mixture import TrueMixture
-from study.path import PathSearch, search_path
+from study.path import PathSearch
 
 ORIGINAL_KS = range(5, 15)
 ORIGINAL_SEED = 42
+# scikit-learn's defaults: mean log likelihood (nats) and iterations.
+ORIGINAL_TOLERANCE = 1e-3
+ORIGINAL_MAX_ITER = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +149,7 @@ def detect_modes(
             f"components, k_min is {k_min}; draw more points or lower k_min"
         )
     try:
-        path = search_path(
-            torch.from_numpy(ordered), k_min=k_min, k_max=k_cap, restarts=restarts, seed=seed
-        )
+        path = search_path(ordered, k_min=k_min, k_max=k_cap, restarts=restarts, seed=seed)
     except np.linalg.LinAlgError:
         raise ValueError(
             f"points: covariances are singular to working precision at this scale (standard "
@@ -174,51 +175,56 @@ def _count_original(cloud: FloatArray, started: float) -> ModeCount:
             f"points: the original protocol fits up to {max(ORIGINAL_KS)} components and needs "
             f"at least as many points, got {len(cloud)}; draw more points"
         )
-    data = PreparedPoints(torch.from_numpy(cloud))
-    results = [run_em(_kmeans_start(data, cloud, k)) for k in ORIGINAL_KS]
-    ends = [EMRun(data, result.mixtures) for result in results]
-    log_likelihood = np.array([float(end.evaluate()[0]) for end in ends])
-    posteriors = [end.responsibilities() for end in ends]
-    entropy = np.array([-float(torch.special.xlogy(p, p).sum()) for p in posteriors])
+    data = Cloud(cloud)
+    tol_nats = ORIGINAL_TOLERANCE * len(cloud)
+    ends = [
+        data.climb(_kmeans_start(data, cloud, k), tol_nats=tol_nats, max_iter=ORIGINAL_MAX_ITER)
+        for k in ORIGINAL_KS
+    ]
+    scores = [data.score(end.mixture) for end in ends]
+    log_likelihood, entropy = np.array(scores).T
     n_free = np.array([n_parameters(k, cloud.shape[1]) for k in ORIGINAL_KS])
     bic = n_free * np.log(len(cloud)) - 2.0 * log_likelihood
     at = int(bic.argmin())
-    weights, means, covariances = (part[0] for part in results[at].mixtures)
     return ModeCount(
         k=ORIGINAL_KS[at],
         ks=np.array(ORIGINAL_KS),
         log_likelihood=log_likelihood,
         bic=bic,
         icl=bic + 2.0 * entropy,
-        converged=np.array([bool(result.converged[0]) for result in results]),
+        converged=np.array([end.converged for end in ends]),
         at_ceiling=at == len(bic) - 1,
         at_floor=at == 0,
         n_repairs=0,
-        fitted=FittedMixture(weights, means + data.centre[0], covariances),
-        n_iterations=sum(int(result.n_iter[0]) for result in results),
+        fitted=_in_data_units(ends[at].mixture, data),
+        n_iterations=sum(end.n_iter for end in ends),
         wall_time_s=time.perf_counter() - started,
     )
 
 
-def _kmeans_start(data: PreparedPoints, cloud: FloatArray, k: int) -> EMRun:
+def _in_data_units(mixture: Mixture, cloud: Cloud) -> FittedMixture:
+    weights, means, covariances = mixture
+    return FittedMixture(weights, means + cloud.centre, covariances)
+
+
+def _kmeans_start(data: Cloud, cloud: FloatArray, k: int) -> Mixture:
     """Start as scikit-learn's GaussianMixture does: one run of k-means, then an M-step."""
     rng = np.random.RandomState(ORIGINAL_SEED)
     with warnings.catch_warnings():
         # Fewer distinct points than clusters: empty ones get no weight, as in scikit-learn.
         warnings.simplefilter("ignore", ConvergenceWarning)
         labels = KMeans(k, n_init=1, random_state=rng).fit(cloud).labels_
-    return EMRun.from_responsibilities(data, torch.from_numpy(np.eye(k)[labels])[None])
+    return data.from_labels(labels[data.order])
 
 
 def _summarize(path: PathSearch, n_distinct: int, started: float) -> ModeCount:
     ks = np.array(sorted(path.fits))
     fits = [path.fits[k] for k in ks.tolist()]
     log_likelihood = np.array([fit.log_likelihood for fit in fits])
-    n_free = np.array([n_parameters(k, path.data.dim) for k in ks.tolist()])
+    n_free = np.array([n_parameters(k, path.cloud.dim) for k in ks.tolist()])
     bic = n_free * np.log(path.n_samples) - 2.0 * log_likelihood
     at = int(bic.argmin())
     k = int(ks[at])
-    weights, means, covariances = (part[0] for part in fits[at].mixtures)
     return ModeCount(
         k=k,
         ks=ks,
@@ -229,7 +235,7 @@ def _summarize(path: PathSearch, n_distinct: int, started: float) -> ModeCount:
         at_ceiling=at == len(ks) - 1 and k < n_distinct,
         at_floor=at == 0 and k > 1,
         n_repairs=path.n_repairs,
-        fitted=FittedMixture(weights, means + path.data.centre[0], covariances),
+        fitted=_in_data_units(fits[at].mixture, path.cloud),
         n_iterations=path.n_iterations,
         wall_time_s=time.perf_counter() - started,
     )
@@ -251,17 +257,12 @@ def fit_from_truth(points: FloatArray, truth: TrueMixture) -> tuple[FittedMixtur
     float
         Total log likelihood (nats).
     """
-    data = PreparedPoints(torch.from_numpy(_checked(points)))
-    start = Mixtures(
-        truth.weights[None],
-        truth.means[None] - data.centre,
-        (truth.variances[:, :, None] * np.eye(data.dim))[None],
-    )
-    result = run_em(EMRun(data, start), tol=1e-9, max_iter=2000)
-    log_likelihood = float(EMRun(data, result.mixtures).evaluate()[0])
-    weights, means, covariances = (part[0] for part in result.mixtures)
-    fitted = FittedMixture(weights, means + data.centre[0], covariances)
-    return fitted, log_likelihood
+    cloud = Cloud(_checked(points))
+    covariances = truth.variances[:, :, None] * np.eye(cloud.dim)
+    start = Mixture(truth.weights, truth.means - cloud.centre, covariances)
+    end = cloud.climb(start, tol_nats=1e-9 * cloud.n_samples, max_iter=2000)
+    log_likelihood, _ = cloud.score(end.mixture)
+    return _in_data_units(end.mixture, cloud), log_likelihood
 
 
 def control_gap(points: FloatArray, truth: TrueMixture, count: ModeCount) -> float:

@@ -4,9 +4,7 @@ Symbols: n points in D dimensions, k components, l(k) the best total log likelih
 with k, p(k) the free parameters. The *cost* of k is price x p(k) - l(k); with the price
 (log n) / 2 it is half of BIC.
 
-The search over-fits a subsample (the scout), merges down to one component, and refines around the
-best k there, where an iteration is cheap. The fits found start EM on all points, and the same
-moves go on there until none of them improves anything; EM finishes every proposal.
+Moves propose mixtures from the best ones of neighbouring k; EM finishes every proposal.
 
 References
 ----------
@@ -20,40 +18,22 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from study.em import EMRun, FloatArray, Mixtures, PreparedPoints, n_parameters
-from study.moves import (
-    Split,
-    SplitCache,
-    SplitForecast,
-    add_component,
-    merge_costs,
-    merge_pair,
-    outlier_components,
-    split_component,
-)
+from study import compiled_em
+from study.cloud import Cloud, IntArray, Mixture, n_parameters
+from study.forecast import SplitCache, forecast_splits
+from study.moves import Split, add_component, merge_costs, merge_pair, split_component
+from study.outliers import outlier_components
 
-# The scout sees this many points; clouds up to 1.5 times as large are searched directly.
-SCOUT_SIZE = 2500
-# Components of the over-fitted start.
-OVERFIT = 20
-# Beyond so many components a second independent start is worth its time.
-FEW_COMPONENTS = 12
 # Widths (below, above the best k) of the two refinement sweeps.
 SWEEPS = ((2, 2), (3, 3))
 # The range of k is long enough once BIC has risen this many times in a row.
 RISES = 5
-# Refinement on all points stops after this many iterations times components: ten times what the
-# report's data needs. It binds on clouds that no mixture of few Gaussians fits.
-REFINE_EFFORT = 12_000
 POLISH_EFFORT = 3_000
 # A fit that gains less (nats) does not start another round of moves.
 NOTABLE_NATS = 0.5
-# EM stops at this gain (nats) per iteration: of a proposal, of a fit carried over, when polished.
+# EM stops at this gain (nats) per iteration: of a proposal, when polished.
 PROPOSAL_NATS = 0.3
-CARRIED_NATS = 1.0
 POLISHED_NATS = 0.01
 # EM ends a merge at least this share of Runnalls' bound below the start ...
 MERGE_LOSS_SHARE = 0.3
@@ -68,8 +48,8 @@ class PathFit:
 
     Parameters
     ----------
-    mixtures : Mixtures
-        B = 1, centred.
+    mixture : Mixture
+        Centred.
     log_likelihood : float
         Total, nats.
     converged : bool
@@ -77,7 +57,7 @@ class PathFit:
         Of the posterior labels, total, nats; known once the path is finished.
     """
 
-    mixtures: Mixtures
+    mixture: Mixture
     log_likelihood: float
     converged: bool
     entropy: float = math.nan
@@ -88,8 +68,7 @@ class PathSearch:
 
     Parameters
     ----------
-    data : PreparedPoints
-        One cloud.
+    cloud : Cloud
     generator : numpy Generator
         For every draw.
     k_min, k_max : int
@@ -110,15 +89,15 @@ class PathSearch:
 
     def __init__(
         self,
-        data: PreparedPoints,
+        cloud: Cloud,
         generator: np.random.Generator,
         *,
         k_min: int,
         k_max: int,
         price: float | None = None,
     ) -> None:
-        self.data = data
-        self.n_samples = self.data.n_samples
+        self.cloud = cloud
+        self.n_samples = cloud.n_samples
         self.generator = generator
         self.k_min, self.k_max = k_min, k_max
         self.price = 0.5 * math.log(self.n_samples) if price is None else price
@@ -130,7 +109,7 @@ class PathSearch:
 
     def cost(self, k: int) -> float:
         """Return the criterion (nats, lower is better) of the best fit with k components."""
-        return self.price * n_parameters(k, self.data.dim) - self.fits[k].log_likelihood
+        return self.price * n_parameters(k, self.cloud.dim) - self.fits[k].log_likelihood
 
     def best_k(self) -> int:
         """Return the k of lowest cost; the smaller one in a tie."""
@@ -140,41 +119,34 @@ class PathSearch:
         """Return the best log likelihood known with k components."""
         return self.fits[k].log_likelihood if k in self.fits else -math.inf
 
-    def _step(self, run: EMRun) -> float:
-        self.n_iterations += 1
-        self.effort += run.n_components
-        return float(run.step()[0])
-
-    def offer(self, start: EMRun, *, tol_nats: float = PROPOSAL_NATS, max_iter: int = 60) -> bool:
+    def offer(
+        self, start: Mixture, *, tol_nats: float = PROPOSAL_NATS, max_iter: int = 60
+    ) -> bool:
         """Finish a proposal by EM, keep it if best with its k, tell whether that was notable.
 
         It is given up as soon as its log likelihood, extrapolated generously, would end below
         the best known.
         """
-        known = self.known(start.n_components)
-        current, delta = -math.inf, math.inf
-        for iteration in range(max_iter):
-            previous, before = current, delta
-            current = self._step(start)
-            delta = current - previous
-            if iteration < 2:
-                continue
-            rate = min(max(delta / before, 0.6), 0.97) if before > 0 else 0.6
-            if current + 2.0 * delta * rate / (1.0 - rate) < known:
-                return False
-            if delta < tol_nats:
-                break
-        if not current > known:
+        k = len(start.weights)
+        known = self.known(k)
+        end = self.cloud.climb(
+            start, tol_nats=tol_nats, max_iter=max_iter, rule=compiled_em.PROPOSAL, known=known
+        )
+        self._count(end.n_iter, k)
+        if end.hopeless or not end.log_likelihood > known:
             return False
-        self.fits[start.n_components] = PathFit(start.mixtures, current, delta < tol_nats)
-        return current > known + NOTABLE_NATS
+        self.fits[k] = PathFit(end.mixture, end.log_likelihood, end.converged)
+        return end.log_likelihood > known + NOTABLE_NATS
 
-    def overfit(self, k: int) -> None:
-        """Start the path from k-means with k clusters."""
-        labels = _k_means(self.data.points[0], k, self.generator)
-        shares = torch.nn.functional.one_hot(labels, k).to(torch.float64)[None]
-        self.offer(EMRun.from_responsibilities(self.data, shares))
-        if k not in self.fits:
+    def _count(self, n_iter: int, k: int) -> None:
+        self.n_iterations += n_iter
+        self.effort += n_iter * k
+
+    def overfit(self, labels: IntArray) -> None:
+        """Start the path from labelled points, a component for each label."""
+        start = self.cloud.from_labels(labels)
+        self.offer(start)
+        if len(start.weights) not in self.fits:
             raise np.linalg.LinAlgError("the likelihood of the start is not a number")
 
     def _is_new(self, move: str, k: int) -> bool:
@@ -190,15 +162,14 @@ class PathSearch:
         if k <= self.k_min or k not in self.fits or not self._is_new("merge", k):
             return False
         fit = self.fits[k]
-        costs = merge_costs(fit.mixtures).ravel()
+        costs = merge_costs(fit.mixture).ravel()
         ranked = np.argsort(costs)[: min(n_candidates, k * (k - 1) // 2)].tolist()
         improved = False
         for flat in ranked:
             # EM wins back about half of the bound: hopeless proposals are not started.
             forecast = fit.log_likelihood - MERGE_LOSS_SHARE * self.n_samples * costs[flat]
             if forecast >= self.known(k - 1) and costs[flat] <= 4.0 * costs[ranked[0]] + 1e-3:
-                merged = merge_pair(fit.mixtures, *divmod(flat, k))
-                improved |= self.offer(EMRun(self.data, merged))
+                improved |= self.offer(merge_pair(fit.mixture, *divmod(flat, k)))
         return improved
 
     def split_up(self, k: int, n_candidates: int) -> bool:
@@ -206,23 +177,22 @@ class PathSearch:
         if k >= self.k_max or k not in self.fits or not self._is_new("split", k):
             return False
         fit = self.fits[k]
-        ranked = sorted(self._split_forecasts(fit.mixtures), key=lambda pair: -pair[1].gain)
+        ranked = sorted(self._split_forecasts(fit.mixture), key=lambda pair: -pair[1].gain)
         improved = False
         for component, split in ranked[:n_candidates]:
             hope = fit.log_likelihood + SPLIT_GAIN_FACTOR * split.gain + SPLIT_GAIN_SLACK
             if hope >= self.known(k + 1) and split.gain >= 0.3 * ranked[0][1].gain:
-                proposal = split_component(fit.mixtures, component, split.children)
-                improved |= self.offer(EMRun(self.data, proposal))
+                improved |= self.offer(split_component(fit.mixture, component, split.children))
         return improved
 
     def swap(self, k: int, n_candidates: int) -> bool:
         """Propose fits with k components: one of the best is split while a pair is merged."""
         if k < 2 or not self._is_new("swap", k):
             return False
-        mixtures = self.fits[k].mixtures
+        mixture = self.fits[k].mixture
         proposals = []
-        for component, split in self._split_forecasts(mixtures):
-            apart = split_component(mixtures, component, split.children)
+        for component, split in self._split_forecasts(mixture):
+            apart = split_component(mixture, component, split.children)
             costs = self.n_samples * merge_costs(apart)
             costs[k - 1, k] = np.inf  # not the two parts again
             for flat in np.argsort(costs, axis=None)[:2].tolist():
@@ -230,8 +200,7 @@ class PathSearch:
         proposals.sort(key=lambda proposal: -proposal[0])
         improved = False
         for _, apart, flat in proposals[:n_candidates]:
-            merged = merge_pair(apart, *divmod(flat, k + 1))
-            improved |= self.offer(EMRun(self.data, merged))
+            improved |= self.offer(merge_pair(apart, *divmod(flat, k + 1)))
         return improved
 
     def add_outliers(self, k: int, n_candidates: int) -> bool:
@@ -240,21 +209,17 @@ class PathSearch:
             return False
         fit = self.fits[k]
         improved = False
-        for gain, addition in outlier_components(self.data, fit.mixtures)[:n_candidates]:
+        for gain, addition in outlier_components(self.cloud, fit.mixture)[:n_candidates]:
             if fit.log_likelihood + gain + SPLIT_GAIN_SLACK > self.known(k + 1):
-                proposal = add_component(fit.mixtures, addition)
-                improved |= self.offer(EMRun(self.data, proposal))
+                improved |= self.offer(add_component(fit.mixture, addition))
         return improved
 
-    def _split_forecasts(self, mixtures: Mixtures) -> list[tuple[int, Split]]:
-        known = self._forecasts.find(mixtures)
+    def _split_forecasts(self, mixture: Mixture) -> list[tuple[int, Split]]:
+        known = self._forecasts.find(mixture)
         new = [entry for entry in known if isinstance(entry, int)]
         if new:
-            posterior = EMRun(self.data, mixtures).responsibilities()[0]
-            draws = self.data.to_device(self.generator.random(self.n_samples))
-            forecast = SplitForecast(self.data, posterior, draws, new)
-            splits = forecast.run(self.generator, n_random=4, n_iter=10)
-            self._forecasts.add(mixtures, new, splits)
+            splits = forecast_splits(self.cloud, mixture, new, self.generator)
+            self._forecasts.add(mixture, new, splits)
             for j, split in zip(new, splits, strict=True):
                 known[j] = split
         return [(j, split) for j, split in enumerate(known) if isinstance(split, Split)]
@@ -304,16 +269,14 @@ class PathSearch:
                 self._converge(k, limit)
 
     def _converge(self, k: int, limit: int) -> None:
-        run = EMRun(self.data, self.fits[k].mixtures)
-        current, delta = self._step(run), math.inf
-        remaining = math.inf
-        while remaining > POLISHED_NATS and self.effort < limit:
-            previous, before = current, delta
-            current = self._step(run)
-            delta = current - previous
-            rate = min(max(delta / before, 0.0), 0.999) if before > 0 else 0.0
-            remaining = delta * max(1.0, rate / (1.0 - rate))
-        self.fits[k] = PathFit(run.mixtures, current, remaining <= POLISHED_NATS)
+        end = self.cloud.climb(
+            self.fits[k].mixture,
+            tol_nats=POLISHED_NATS,
+            max_iter=1 + (limit - self.effort) // k,
+            rule=compiled_em.PATIENT,
+        )
+        self._count(end.n_iter, k)
+        self.fits[k] = PathFit(end.mixture, end.log_likelihood, end.converged)
 
     def absorb(self, other: PathSearch) -> None:
         """Take over the fits of another search of the same cloud that are better."""
@@ -340,117 +303,13 @@ class PathSearch:
             if self.known(k) < self.known(k - 1):
                 # Two equal halves have exactly the likelihood of the whole.
                 below = self.fits[k - 1]
-                _, means, covariances = (part[0, :1] for part in below.mixtures)
-                halves = Mixtures(np.full(2, 0.5), means.repeat(2, 0), covariances.repeat(2, 0))
-                doubled = split_component(below.mixtures, 0, halves)
+                _, means, covariances = (part[:1] for part in below.mixture)
+                halves = Mixture(np.full(2, 0.5), means.repeat(2, 0), covariances.repeat(2, 0))
+                doubled = split_component(below.mixture, 0, halves)
                 self.fits[k] = PathFit(doubled, below.log_likelihood, below.converged)
                 self._evaluate(k)
 
     def _evaluate(self, k: int) -> None:
         fit = self.fits[k]
-        run = EMRun(self.data, fit.mixtures)
-        posterior = run.responsibilities()[0]
-        entropy = -float((posterior.clamp(min=1e-300).log_() * posterior).sum())
-        exact = float(run.log_likelihood[0])
-        self.fits[k] = PathFit(fit.mixtures, exact, fit.converged, entropy)
-
-
-def _k_means(points: Tensor, k: int, generator: np.random.Generator) -> Tensor:
-    """Return k-means labels (n,) from greedy seeding and a few passes.
-
-    scikit-learn's adds partial sums in the order its threads finish; this gives the same bits.
-    """
-    cloud = points.cpu().numpy()
-    centres = np.empty((k, cloud.shape[1]))
-    centres[0] = cloud[generator.integers(len(cloud))]
-    nearest = ((cloud - centres[0]) ** 2).sum(1)
-    for j in range(1, k):
-        total = nearest.cumsum()
-        places = np.searchsorted(total, generator.random(4) * total[-1])
-        candidates = cloud[np.minimum(places, len(cloud) - 1)]
-        distances = np.minimum(nearest, ((cloud - candidates[:, None]) ** 2).sum(-1))
-        chosen = int(distances.sum(1).argmin())
-        centres[j], nearest = candidates[chosen], distances[chosen]
-    for _ in range(8):
-        labels = torch.cdist(points, torch.from_numpy(centres).to(points)).argmin(1)
-        counts = np.bincount(labels.cpu().numpy(), minlength=k)
-        sums = np.stack(
-            [np.bincount(labels.cpu().numpy(), column, minlength=k) for column in cloud.T], 1
-        )
-        centres = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centres)
-    return labels
-
-
-def search_path(
-    points: Tensor, *, k_min: int, k_max: int, restarts: int = 1, seed: int = 0
-) -> PathSearch:
-    """Find good mixtures of a cloud for a range of k.
-
-    Parameters
-    ----------
-    points : Tensor, shape (n, D), float64
-        In a canonical order if the answer must not depend on the order.
-    k_min, k_max : int
-        Range of k; it ends early once BIC has risen five times in a row.
-    restarts : int
-        Independent over-fitted starts.
-    seed : int
-
-    Returns
-    -------
-    PathSearch
-        Finished: `fits` holds a contiguous range of k from k_min.
-    """
-    generator = np.random.default_rng(seed)
-    data = PreparedPoints(points)
-    path = PathSearch(data, generator, k_min=k_min, k_max=k_max)
-    n_starts = 0
-    while n_starts < restarts * _starts_needed(path):
-        attempt = PathSearch(data, generator, k_min=k_min, k_max=k_max)
-        if data.n_samples > 1.5 * SCOUT_SIZE:
-            _scout(attempt, points)
-        else:
-            _merge_path(attempt)
-        attempt.refine(deep=True, effort=REFINE_EFFORT)
-        path.absorb(attempt)
-        n_starts += 1
-    refined = -1
-    while refined != path.best_k():
-        path.refine(deep=True, effort=REFINE_EFFORT)
-        refined = path.best_k()
-        path.extend()
-    if path.best_k() < k_max:
-        path.polish()
-    path.finish()
-    return path
-
-
-def _starts_needed(path: PathSearch) -> int:
-    """Return how many independent starts the number of components calls for."""
-    if not path.fits or path.best_k() == path.k_max:
-        return 1
-    return 1 if path.best_k() <= FEW_COMPONENTS else 2
-
-
-def _merge_path(path: PathSearch) -> None:
-    start = max(path.k_min, min(OVERFIT, path.k_max))
-    path.overfit(start)
-    for k in range(start, path.k_min, -1):
-        path.merge_down(k, 1)
-
-
-def _scout(path: PathSearch, points: Tensor) -> None:
-    """Search a subsample and carry its fits over to all points."""
-    chosen = torch.from_numpy(path.generator.permutation(path.n_samples)[:SCOUT_SIZE])
-    # The price of all points, plus the optimism of a fit on fewer (half a nat per parameter).
-    price = path.price * SCOUT_SIZE / path.n_samples + 0.5
-    sub = PreparedPoints(points[chosen])
-    scout = PathSearch(sub, path.generator, k_min=path.k_min, k_max=path.k_max, price=price)
-    _merge_path(scout)
-    scout.refine(deep=False)
-    shift: FloatArray = sub.centre - path.data.centre
-    best = scout.best_k()
-    for k in range(path.k_min, min(best + 3, max(scout.fits)) + 1):
-        mixtures = scout.fits[k].mixtures
-        start = EMRun(path.data, mixtures._replace(means=mixtures.means + shift))
-        path.offer(start, tol_nats=CARRIED_NATS, max_iter=40 if k >= best - 3 else 10)
+        log_likelihood, entropy = self.cloud.score(fit.mixture)
+        self.fits[k] = PathFit(fit.mixture, log_likelihood, fit.converged, entropy)

@@ -18,6 +18,7 @@ from study.coverage import PointScores, score_bounds, score_likelihood, score_po
 from study.data_set import DataSet, draw_data_set
 from study.fitted import FittedVAE, Member
 from study.generate import (
+    active_codes,
     draw_means,
     draw_samples,
     encode_points,
@@ -249,7 +250,8 @@ def _measure(trial: Trial, fitted: FittedVAE, index: int, data: DataSet) -> _Mea
     for source, points in sets.items():
         if source not in trial.detection.sources:
             continue
-        for protocol, count in _count(points, trial.detection).items():
+        counted_points = active_codes(points) if source == "codes" else points
+        for protocol, count in _count(counted_points, trial.detection).items():
             counts[source, protocol] = count
             columns |= count_summary(source, protocol, count, data.truth.n_components)
             owner = (trial.trial_id, source, protocol)

@@ -12,6 +12,7 @@ from scipy.stats import multivariate_normal
 from study.config import Activation, ModelConfig, TrainingConfig
 from study.fitted import FittedVAE, Member, load_fitted
 from study.generate import (
+    active_codes,
     draw_means,
     draw_samples,
     encode_points,
@@ -184,3 +185,14 @@ def test_noise_variance_follows_the_kl_weight_and_the_units() -> None:
     np.testing.assert_allclose(doubled.noise_variance, 2 * fitted.noise_variance)
     np.testing.assert_allclose(fitted.noise_variance[0], 0.5 * SCALE**2)
     np.testing.assert_allclose(fitted.log_volume, np.log(SCALE).sum())
+
+
+def test_codes_are_counted_where_they_vary() -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(500, 4)) * np.array([1.0, 1e-3, 0.5, 0.0])
+    np.testing.assert_array_equal(active_codes(codes), codes[:, [0, 2]])
+
+
+def test_collapsed_codes_keep_the_coordinate_that_varies_most() -> None:
+    codes = np.random.default_rng(0).normal(size=(500, 3)) * np.array([1e-4, 1e-2, 1e-3])
+    np.testing.assert_array_equal(active_codes(codes), codes[:, [1]])

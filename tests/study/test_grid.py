@@ -85,8 +85,8 @@ def test_golden_ids() -> None:
 
 
 GOLDEN = [
-    ("768995002fbfdc80", "ceff229f30ef6b4d", "5c06cf4831acbe18", "bf86f6bb90b16899"),
-    ("6a97d298cd8b330c", "7b9a91dbfac2174f", "984e59d34ee1e531", "4b2ed9b264477358"),
+    ("768995002fbfdc80", "ceff229f30ef6b4d", "fcece76bd7a80675", "dfb04362060db9f1"),
+    ("6a97d298cd8b330c", "7b9a91dbfac2174f", "4705b717c83a27c5", "86fd38270adb0488"),
 ]
 
 

@@ -4,20 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
-from study.em import EMRun, Mixtures, PreparedPoints
+from study.cloud import Cloud, Mixture
 from study.mixture import TrueMixture
 from study.modes import FittedMixture, ModeCount, control_gap, detect_modes, modal_em
-from study.moves import (
-    SplitForecast,
-    add_component,
-    merge_costs,
-    merge_pair,
-    outlier_components,
-    split_component,
-)
-from study.path import PathSearch, search_path
 
 
 def recipe(seed: int, *, k: int = 10, dim: int = 3) -> TrueMixture:
@@ -37,7 +27,6 @@ def blobs(n_each: int = 300, dim: int = 3) -> np.ndarray:
 
 
 def count(points: np.ndarray, **settings: int) -> ModeCount:
-    torch.set_num_threads(1)
     return detect_modes(points, protocol="calibrated", **settings)
 
 
@@ -63,12 +52,9 @@ def test_curve_of_three_blobs(three: ModeCount) -> None:
 
 def test_bic_is_that_of_the_returned_mixture(three: ModeCount) -> None:
     points = blobs()
-    data = PreparedPoints(torch.from_numpy(points))
-    fitted = three.fitted
-    mixtures = Mixtures(
-        fitted.weights[None], fitted.means[None] - data.centre, fitted.covariances[None]
-    )
-    log_likelihood = float(EMRun(data, mixtures).evaluate()[0])
+    cloud, fitted = Cloud(points), three.fitted
+    mixture = Mixture(fitted.weights, fitted.means - cloud.centre, fitted.covariances)
+    log_likelihood, _ = cloud.score(mixture)
     bic = 29 * np.log(len(points)) - 2 * log_likelihood  # 3 x 10 - 1 parameters
     assert bic == pytest.approx(three.bic.min(), abs=1e-6)
 
@@ -197,100 +183,11 @@ def test_unknown_protocol_is_named() -> None:
         detect_modes(blobs(), protocol="best")  # type: ignore[arg-type]
 
 
-def test_repair_makes_the_path_monotone() -> None:
-    path = search_path(torch.from_numpy(blobs()), k_min=1, k_max=6)
-    worse = path.fits[3]
-    path.fits[4] = type(worse)(path.fits[4].mixtures, worse.log_likelihood - 50.0, True)
-    weights, means, covariances = (part.copy() for part in path.fits[4].mixtures)
-    broken = Mixtures(weights, means + 3.0, covariances)
-    path.fits[4] = type(worse)(broken, 0.0, True)
-    path.finish()
-    levels = [path.fits[k].log_likelihood for k in sorted(path.fits)]
-    assert path.n_repairs >= 1
-    assert np.diff(levels).min() > -1e-6
-
-
 def test_restarts_never_end_worse() -> None:
     truth = recipe(11)
     points, _ = truth.sample(1500, np.random.default_rng(11))
     once, twice = count(points), count(points, restarts=2)
     assert twice.bic.min() <= once.bic.min() + 0.1
-
-
-def mixture_of(seed: int, k: int = 5, dim: int = 3) -> Mixtures:
-    rng = np.random.default_rng(seed)
-    roots = rng.normal(size=(k, dim, dim))
-    return Mixtures(
-        rng.dirichlet(np.ones(k))[None],
-        rng.normal(size=(1, k, dim)),
-        (roots @ roots.swapaxes(1, 2) + np.eye(dim))[None],
-    )
-
-
-def moments(mixtures: Mixtures) -> tuple[np.ndarray, np.ndarray]:
-    weights, means, covariances = (part[0] for part in mixtures)
-    mean = weights @ means
-    gap = means - mean
-    return mean, np.einsum("k,kab->ab", weights, covariances + gap[:, :, None] * gap[:, None])
-
-
-def test_merge_preserves_moments() -> None:
-    mixtures = mixture_of(0)
-    merged = merge_pair(mixtures, 1, 3)
-    assert merged.weights.shape == (1, 4)
-    for before, after in zip(moments(mixtures), moments(merged), strict=True):
-        np.testing.assert_allclose(after, before, atol=1e-12)
-
-
-def test_merge_cost_bounds_the_loss_on_the_model_itself() -> None:
-    """Runnalls' bound holds for the mean over the mixture; 200,000 draws, margin 5 sd."""
-    mixtures = mixture_of(1)
-    rng = np.random.default_rng(0)
-    labels = rng.choice(5, 200_000, p=mixtures.weights[0])
-    roots = np.linalg.cholesky(mixtures.covariances[0])
-    noise = np.einsum("nab,nb->na", roots[labels], rng.normal(size=(len(labels), 3)))
-    data = PreparedPoints(torch.from_numpy(mixtures.means[0][labels] + noise))
-    centred = mixtures._replace(means=mixtures.means - data.centre)
-    first, second = np.unravel_index(int(merge_costs(centred).argmin()), (5, 5))
-    before = EMRun(data, centred).log_prob()[0]
-    after = EMRun(data, merge_pair(centred, int(first), int(second))).log_prob()[0]
-    loss = (before - after).numpy()
-    margin = 5 * loss.std() / np.sqrt(len(loss))
-    assert -margin < loss.mean() < merge_costs(centred).min() + margin
-
-
-def test_split_forecast_finds_two_clusters_in_one_component() -> None:
-    rng = np.random.default_rng(0)
-    points = np.concatenate([rng.normal(-3, 1, (500, 2)), rng.normal(3, 1, (500, 2))])
-    data = PreparedPoints(torch.from_numpy(points))
-    one = Mixtures(np.ones((1, 1)), np.zeros((1, 1, 2)), np.cov(points.T)[None, None])
-    posterior = torch.ones(1, 1000, dtype=torch.float64)
-    draws = torch.full((1000,), 0.5, dtype=torch.float64)
-    (split,) = SplitForecast(data, posterior, draws, [0]).run(rng, n_random=2, n_iter=10)
-    assert split is not None
-    np.testing.assert_allclose(np.sort(split.children.means[:, 0]), [-3, 3], atol=0.2)
-    before = EMRun(data, one).evaluate()[0]
-    after = EMRun(data, split_component(one, 0, split.children)).evaluate()[0]
-    assert after - before == pytest.approx(split.gain, rel=0.05)
-
-
-def test_outlier_component_is_found() -> None:
-    rng = np.random.default_rng(0)
-    points = np.concatenate([rng.normal(size=(2000, 2)), rng.normal(12, 0.5, (6, 2))])
-    data = PreparedPoints(torch.from_numpy(points))
-    one = Mixtures(np.ones((1, 1)), -data.centre, np.eye(2)[None, None])
-    gain, addition = outlier_components(data, one)[0]
-    np.testing.assert_allclose(addition.means[0] + data.centre[0, 0], 12, atol=1.0)
-    before = EMRun(data, one).evaluate()[0]
-    after = EMRun(data, add_component(one, addition)).evaluate()[0]
-    assert after - before == pytest.approx(gain, rel=0.02)
-
-
-def test_search_counts_the_iterations_of_all_points() -> None:
-    data = PreparedPoints(torch.from_numpy(blobs()))
-    path = PathSearch(data, np.random.default_rng(0), k_min=1, k_max=5)
-    path.overfit(5)
-    assert path.effort == 5 * path.n_iterations > 0
 
 
 @pytest.mark.parametrize(("half_distance", "n_modes"), [(1.5, 2), (0.9, 1)])
