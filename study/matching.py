@@ -22,7 +22,6 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from scipy.linalg import solve_triangular
-from scipy.optimize import linear_sum_assignment
 from scipy.special import logsumexp, rel_entr
 from scipy.stats import chi2
 
@@ -36,8 +35,6 @@ RECALL_THRESHOLD = 0.2
 RECALL_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 17))
 MIN_FITTED_WEIGHT = 0.005
 BRIDGE_HIGH_QUALITY = 0.5
-# exp(-distance) is Bhattacharyya's coefficient; 0.1 is the usual "still overlapping" cut-off.
-MAX_BHATTACHARYYA = -math.log(0.1)
 
 Assignment = Literal["posterior", "map"]
 
@@ -276,70 +273,6 @@ def match_components(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OneToOneMatch:
-    """Fitted and true components paired at most once each.
-
-    Parameters
-    ----------
-    fitted, true : ndarray of shape (n_pairs,)
-        Indices of the paired components.
-    distances : ndarray of shape (n_pairs,)
-        Bhattacharyya distance of each pair, at most the gate.
-    surplus : int
-        Fitted components without a partner.
-    missed : int
-        True components without a partner.
-    """
-
-    fitted: Int64[np.ndarray, " pairs"]
-    true: Int64[np.ndarray, " pairs"]
-    distances: Float64[np.ndarray, " pairs"]
-    surplus: int
-    missed: int
-
-
-def match_one_to_one(
-    fitted: FittedMixture, truth: TrueMixture, *, max_distance: float = MAX_BHATTACHARYYA
-) -> OneToOneMatch:
-    """Pair fitted with true components: as many close pairs as possible, then the closest.
-
-    The optimal assignment alone would pair min(k, K) components however far apart, so pairs
-    beyond the gate cost more than any set of pairs within it and are dropped afterwards.
-
-    Parameters
-    ----------
-    fitted : FittedMixture
-        With k components.
-    truth : TrueMixture
-    max_distance : float
-        The gate, positive.
-
-    Returns
-    -------
-    OneToOneMatch
-
-    Raises
-    ------
-    ValueError
-        If max_distance is not positive.
-    """
-    if not max_distance > 0:
-        raise ValueError(f"max_distance must be positive; got {max_distance}")
-    distances = _bhattacharyya(fitted, truth)
-    beyond = max_distance * (1 + min(distances.shape))
-    rows, columns = linear_sum_assignment(np.where(distances <= max_distance, distances, beyond))
-    close = distances[rows, columns] <= max_distance
-    rows, columns = rows[close], columns[close]
-    return OneToOneMatch(
-        fitted=rows,
-        true=columns,
-        distances=distances[rows, columns],
-        surplus=len(distances) - len(rows),
-        missed=truth.n_components - len(rows),
-    )
-
-
 def _judge_points(
     points: np.ndarray, truth: TrueMixture
 ) -> tuple[Float64[np.ndarray, "samples components"], Bool[np.ndarray, " samples"]]:
@@ -369,21 +302,6 @@ def _responsibilities(
             log_weights[column] - np.log(np.diag(factor)).sum() - 0.5 * np.sum(white**2, axis=0)
         )
     return np.exp(log_joint - logsumexp(log_joint, axis=1, keepdims=True))
-
-
-def _bhattacharyya(
-    fitted: FittedMixture, truth: TrueMixture
-) -> Float64[np.ndarray, "fitted components"]:
-    """Return the Bhattacharyya distance of every fitted component to every true one."""
-    true_covariances = truth.variances[:, :, None] * np.eye(truth.dim)
-    mean_covariances = 0.5 * (fitted.covariances[:, None] + true_covariances)
-    offsets = fitted.means[:, None] - truth.means
-    solved = np.linalg.solve(mean_covariances, offsets[..., None])[..., 0]
-    log_det = np.linalg.slogdet(mean_covariances)[1]
-    log_det_fitted = np.linalg.slogdet(fitted.covariances)[1]
-    log_det_true = np.log(truth.variances).sum(axis=1)
-    spread = log_det - 0.5 * (log_det_fitted[:, None] + log_det_true)
-    return 0.125 * np.sum(offsets * solved, axis=-1) + 0.5 * spread
 
 
 def _mean_where(values: np.ndarray, mask: np.ndarray) -> float:

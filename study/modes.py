@@ -25,7 +25,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from study.cloud import Cloud, FloatArray, Mixture, n_parameters
-from study.config import Protocol
+from study.config import DetectionConfig, Protocol
 from study.detector import search_path
 from study.mixture import TrueMixture
 from study.path import PathSearch
@@ -157,6 +157,36 @@ def detect_modes(
             "divide the points by their scale or drop far outliers"
         ) from None
     return _summarize(path, n_distinct, started)
+
+
+def count_modes(points: FloatArray, detection: DetectionConfig) -> dict[Protocol, ModeCount]:
+    """Count the modes of a point set by every protocol of a configuration.
+
+    Parameters
+    ----------
+    points : ndarray, shape (n, D)
+    detection : DetectionConfig
+
+    Returns
+    -------
+    dict of str to ModeCount
+
+    Raises
+    ------
+    ValueError
+        As `detect_modes`.
+    """
+    return {
+        protocol: detect_modes(
+            points,
+            protocol=protocol,
+            k_min=detection.k_min,
+            k_max=detection.k_max,
+            restarts=detection.restarts,
+            seed=detection.seed,
+        )
+        for protocol in detection.protocols
+    }
 
 
 def _checked(points: FloatArray) -> FloatArray:

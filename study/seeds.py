@@ -8,7 +8,8 @@ The seeds that name a stream, by purpose:
 - ``mixture``, ``training_points``, ``heldout``, ``control``: (data_seed,);
 - ``init``, ``shuffle``, ``noise``, ``importance``: (data_seed, init_seed);
 - ``prior``, ``sample_noise``: (data_seed, init_seed, sample_seed);
-- ``classifier``: whatever its caller scores.
+- ``classifier``: whatever its caller scores;
+- ``null``: (data_seed, which null model).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ Purpose = Literal[
     "sample_noise",
     "importance",
     "classifier",
+    "null",
 ]
 
 # The position of a purpose is part of its streams: append new ones, never reorder.

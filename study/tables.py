@@ -98,6 +98,21 @@ ENDPOINTS = (
     "train_recon",
     "train_kl_nats",
 )
+# Those that a null model of the samples has too.
+NULL_ENDPOINTS = (
+    "mode_recall",
+    "weighted_recall",
+    "spurious_mass",
+    "hq_samples",
+    "tv",
+    "rkl_modes",
+    "fragmentation",
+    "bridges",
+    "prdc_density",
+    "prdc_coverage",
+    "c2st",
+    "fkl_nats",
+)
 PROVENANCE_FIELDS: list[tuple[str, pa.DataType]] = [
     ("commit", _STR),
     ("dirty", _BOOL),
@@ -183,6 +198,17 @@ SCHEMAS: dict[str, pa.Schema] = {
             *PROVENANCE_FIELDS,
         ]
     ),
+    "nulls": pa.schema(
+        [
+            ("control_id", _ID),
+            ("null", _STR),
+            ("k_original", _INT),
+            ("at_ceiling_original", _BOOL),
+            ("k_calibrated", _INT),
+            ("at_ceiling_calibrated", _BOOL),
+            *((name, _FLOAT) for name in NULL_ENDPOINTS),
+        ]
+    ),
     "curves": pa.schema(
         [
             ("trial_id", _ID),
@@ -248,6 +274,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "suggestions": ("suggestion", "objective"),
     "trials": ("trial_id",),
     "controls": ("control_id",),
+    "nulls": ("control_id", "null"),
     "curves": ("trial_id", "epoch"),
     "counts": ("owner_id", "source", "protocol", "epoch", "k"),
     "components": ("trial_id", "component"),

@@ -125,7 +125,7 @@ def _control_reports(batch: ControlBatch, *, folder: ResultsFolder) -> Iterator[
         except Exception:
             rows = failed_rows(single, traceback.format_exc()[-MAX_MESSAGE_CHARS:])
         for name, added in rows.items():
-            tables[name] += added
+            tables.setdefault(name, []).extend(added)
     yield {"phase": "writing", "done": False}
     write_tables(folder, batch.unit_id, tables)
     yield {"phase": "finished", "done": True, "statuses": []}

@@ -13,8 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from study.config import DetectionConfig, Protocol, Source
-from study.coverage import PointScores, score_bounds, score_likelihood, score_points
+from study.config import Protocol, Source
+from study.coverage import (
+    LIKELIHOOD_POINTS,
+    PointScores,
+    score_bounds,
+    score_likelihood,
+    score_points,
+)
 from study.data_set import DataSet, draw_data_set
 from study.fitted import FittedVAE, Member
 from study.generate import (
@@ -26,7 +32,8 @@ from study.generate import (
     importance_log_prob,
 )
 from study.grid import Control, ControlBatch, Stack, Trial
-from study.modes import ModeCount, control_gap, detect_modes, modal_em
+from study.modes import ModeCount, control_gap, count_modes, modal_em
+from study.nulls import score_nulls
 from study.results import timestamp
 from study.rows import (
     Row,
@@ -44,9 +51,6 @@ from study.train import Checkpoint, TrainedStack, train_checkpoints
 
 Report = dict[str, Any]
 FloatArray = np.ndarray
-
-# Held-out points of the likelihood: enough for a standard error of 0.03 nats.
-LIKELIHOOD_POINTS = 2_000
 
 
 def run_stack(stack: Stack, *, device: str = "cpu") -> Tables:
@@ -178,7 +182,7 @@ def _count_checkpoint(
             sets = _generated(trial, fitted, index)
             for source, points in sets.items():
                 if source in trial.detection.sources:
-                    for protocol, count in _count(points, trial.detection).items():
+                    for protocol, count in count_modes(points, trial.detection).items():
                         owner = (trial.trial_id, source, protocol)
                         rows = count_rows(*owner, epoch=checkpoint.epoch, count=count)
                         _append(tables, "counts", rows)
@@ -189,20 +193,6 @@ def _generated(trial: Trial, fitted: FittedVAE, index: int) -> dict[Source, Floa
     n_samples, seed = trial.detection.n_samples, trial.sample_seed
     means = draw_means(fitted, index, n_samples=n_samples, sample_seed=seed)
     return {"means": means, "samples": draw_samples(fitted, index, means, sample_seed=seed)}
-
-
-def _count(points: FloatArray, detection: DetectionConfig) -> dict[Protocol, ModeCount]:
-    return {
-        protocol: detect_modes(
-            points,
-            protocol=protocol,
-            k_min=detection.k_min,
-            k_max=detection.k_max,
-            restarts=detection.restarts,
-            seed=detection.seed,
-        )
-        for protocol in detection.protocols
-    }
 
 
 def _score_trial(trial: Trial, trained: TrainedStack, index: int, data: DataSet) -> Tables:
@@ -251,7 +241,7 @@ def _measure(trial: Trial, fitted: FittedVAE, index: int, data: DataSet) -> _Mea
         if source not in trial.detection.sources:
             continue
         counted_points = active_codes(points) if source == "codes" else points
-        for protocol, count in _count(counted_points, trial.detection).items():
+        for protocol, count in count_modes(counted_points, trial.detection).items():
             counts[source, protocol] = count
             columns |= count_summary(source, protocol, count, data.truth.n_components)
             owner = (trial.trial_id, source, protocol)
@@ -327,17 +317,16 @@ def run_controls(batch: ControlBatch) -> Tables:
     Returns
     -------
     dict of str to list of dict
-        Rows of `controls` and `counts`.
+        Rows of `controls`, `counts` and `nulls`.
     """
-    tables: Tables = {"counts": [], "controls": []}
+    tables: Tables = {}
     for control in batch.controls:
-        rows, row = _count_control(control)
-        tables["counts"] += rows
-        tables["controls"].append(row)
+        for name, rows in _count_control(control).items():
+            _append(tables, name, rows)
     return tables
 
 
-def _count_control(control: Control) -> tuple[list[Row], Row]:
+def _count_control(control: Control) -> Tables:
     started = time.perf_counter()
     detection = control.detection
     data = draw_data_set(control.mixture, control.data_seed, detection.n_samples)
@@ -345,11 +334,14 @@ def _count_control(control: Control) -> tuple[list[Row], Row]:
     points = data.training if original else data.control
     row = control_row(control)
     curves: list[Row] = []
-    for protocol, count in _count(points, detection).items():
+    for protocol, count in count_modes(points, detection).items():
         row |= count_summary("data", protocol, count, data.truth.n_components)
         curves += count_rows(control.control_id, "data", protocol, epoch=0, count=count)
         if protocol == "calibrated":
             row["control_gap"] = control_gap(points, data.truth, count)
             row["n_repairs"] = count.n_repairs
     row |= {"status": "done", "count_s": time.perf_counter() - started}
-    return curves, row | {"finished_at": timestamp()}
+    owner = {"control_id": control.control_id}
+    nulls = [owner | null for null in score_nulls(data, control.data_seed, detection)]
+    row["finished_at"] = timestamp()
+    return {"counts": curves, "controls": [row], "nulls": nulls}

@@ -16,7 +16,6 @@ from study.matching import (
     RECALL_THRESHOLDS,
     PointMatch,
     match_components,
-    match_one_to_one,
     match_points,
 )
 from study.mixture import TrueMixture, draw_mixture
@@ -266,33 +265,3 @@ def test_every_fitted_component_is_accounted_for(grid: TrueMixture) -> None:
     assert match.hq[25] < 0.05
     assert math.isnan(match.hq[27])
     assert match.dominant[:25].tolist() == list(range(25))
-
-
-def test_one_to_one_pairs_the_truth_with_itself(truth: TrueMixture) -> None:
-    order = np.random.default_rng(17).permutation(10)
-    fitted = as_fitted(truth)
-    shuffled = FittedMixture(fitted.weights[order], fitted.means[order], fitted.covariances[order])
-    match = match_one_to_one(shuffled, truth)
-    assert match.true.tolist() == order[match.fitted].tolist()
-    np.testing.assert_allclose(match.distances, 0, atol=1e-12)
-    assert (match.surplus, match.missed) == (0, 0)
-
-
-def test_one_to_one_leaves_far_components_alone(grid: TrueMixture) -> None:
-    fitted = as_fitted(grid)
-    moved = fitted.means.copy()
-    moved[:3] += 100
-    match = match_one_to_one(FittedMixture(fitted.weights, moved, fitted.covariances), grid)
-    assert match.fitted.tolist() == list(range(3, 25))
-    assert (match.surplus, match.missed) == (3, 3)
-    twice = match_one_to_one(as_fitted(grid, 2), grid)
-    assert (len(twice.true), twice.surplus, twice.missed) == (25, 25, 0)
-
-
-def test_bhattacharyya_distance_is_the_formula() -> None:
-    mixture = TrueMixture(weights=np.ones(1), means=np.array([[1.0]]), variances=np.array([[4.0]]))
-    fitted = FittedMixture(np.ones(1), np.zeros((1, 1)), np.ones((1, 1, 1)))
-    expected = 0.125 * 1 / 2.5 + 0.5 * math.log(2.5 / 2)
-    assert match_one_to_one(fitted, mixture).distances == pytest.approx([expected])
-    with pytest.raises(ValueError, match="max_distance must be positive; got 0"):
-        match_one_to_one(fitted, mixture, max_distance=0.0)

@@ -63,7 +63,7 @@ def tables(stack: Stack) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_every_table_fits_its_schema(tables: dict[str, list[dict[str, Any]]]) -> None:
-    wanted = set(SCHEMAS) - {"plan", "controls", "works"}
+    wanted = set(SCHEMAS) - {"plan", "controls", "nulls", "works", "suggestions"}
     assert set(tables) == wanted
     for name, rows in tables.items():
         assert to_table(name, rows).num_rows == len(rows) > 0
@@ -144,6 +144,8 @@ def test_the_control_carries_its_gap_and_its_curve() -> None:
     assert np.isfinite(row["control_gap"])
     assert 1 <= row["k_data_calibrated"] <= 6
     assert {r["owner_id"] for r in tables["counts"]} == {trial.control_id}
+    assert [r["null"] for r in tables["nulls"]] == ["truth", "gaussian", "ppca", "kde"]
+    assert {r["control_id"] for r in tables["nulls"]} == {trial.control_id}
     for name, rows in tables.items():
         to_table(name, rows)
 
