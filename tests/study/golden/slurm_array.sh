@@ -1,0 +1,46 @@
+#!/bin/bash
+# Sweep latent_dims. The same script again continues: what is recorded is skipped.
+#SBATCH --job-name=latent_dims
+#SBATCH --array=1-4
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task=8
+#SBATCH --mem=16G
+#SBATCH --partition=cpu
+#SBATCH --time=04:00:00
+#SBATCH --output=latent_dims-%A_%a.log
+#SBATCH --open-mode=append
+#SBATCH --requeue
+#SBATCH --signal=B:TERM@120
+
+set -euo pipefail
+umask 077
+cd '/shared/me/my study'
+unset RAY_ADDRESS
+export OMP_NUM_THREADS=1
+export RAY_USAGE_STATS_ENABLED=0
+export RAY_AUTH_MODE=token
+export STUDY_COMMIT=abc123
+export STUDY_DIRTY=0
+# A token of this job alone: in its environment, never in a file.
+RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
+export RAY_AUTH_TOKEN
+
+# Each task runs its own share, on a Ray of its own.
+.venv/bin/python -u -m study.sweep sweeps/latent_dims.yaml --results /shared/me/results --set training.epochs=20 --shard "$SLURM_ARRAY_TASK_ID/4" --workers "$SLURM_CPUS_PER_TASK" &
+sweep_pid=$!
+# bash waits for a child before it handles a signal, so the child runs in the background.
+trap 'stopped=1; kill -TERM $sweep_pid 2>/dev/null || true' TERM
+stopped=0
+status=0
+wait "$sweep_pid" || status=$?
+while kill -0 "$sweep_pid" 2>/dev/null; do
+  status=0
+  wait "$sweep_pid" || status=$?
+done
+runs=${SLURM_RESTART_COUNT:-0}
+if [ "$stopped" = 1 ] && [ "$status" != 0 ] && [ "$runs" -lt 20 ]; then
+  echo "stopped before the end: back in the queue"
+  scontrol requeue "$SLURM_JOB_ID" || true
+fi
+exit "$status"

@@ -1,0 +1,55 @@
+#!/bin/bash
+# Sweep latent_dims. The same script again continues: what is recorded is skipped.
+#SBATCH --job-name=latent_dims
+#SBATCH --nodes=4
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task=8
+#SBATCH --mem=16G
+#SBATCH --exclusive
+#SBATCH --partition=cpu
+#SBATCH --time=04:00:00
+#SBATCH --output=latent_dims-%j.log
+#SBATCH --open-mode=append
+#SBATCH --requeue
+#SBATCH --signal=B:TERM@120
+
+set -euo pipefail
+umask 077
+cd '/shared/me/my study'
+unset RAY_ADDRESS
+export OMP_NUM_THREADS=1
+export RAY_USAGE_STATS_ENABLED=0
+export RAY_AUTH_MODE=token
+export STUDY_COMMIT=abc123
+export STUDY_DIRTY=0
+# A token of this job alone: in its environment, never in a file.
+RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
+export RAY_AUTH_TOKEN
+
+port=$((20000 + SLURM_JOB_ID % 1000 * 10))
+head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# srun does not take over the job's processors by itself.
+export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
+head_ip=$(srun --overlap --nodes=1 --ntasks=1 -w "$head" hostname --ip-address)
+head_ip=${head_ip%% *}
+export RAY_TMPDIR=/tmp/ray-$SLURM_JOB_ID RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
+# It ends with `ray stop`, for every Ray of the user on the node: hence --exclusive.
+srun --nodes=4 --ntasks=4 .venv/bin/ray symmetric-run \
+  --address "$head_ip:$port" --min-nodes 4 --num-cpus=8 -- \
+  .venv/bin/python -u -m study.sweep sweeps/latent_dims.yaml --results /shared/me/results --set training.epochs=20 --wait-for-nodes 4 --address "$head_ip:$port" &
+sweep_pid=$!
+# bash waits for a child before it handles a signal, so the child runs in the background.
+trap 'stopped=1; kill -TERM $sweep_pid 2>/dev/null || true' TERM
+stopped=0
+status=0
+wait "$sweep_pid" || status=$?
+while kill -0 "$sweep_pid" 2>/dev/null; do
+  status=0
+  wait "$sweep_pid" || status=$?
+done
+runs=${SLURM_RESTART_COUNT:-0}
+if [ "$stopped" = 1 ] && [ "$status" != 0 ] && [ "$runs" -lt 20 ]; then
+  echo "stopped before the end: back in the queue"
+  scontrol requeue "$SLURM_JOB_ID" || true
+fi
+exit "$status"
