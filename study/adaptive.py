@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from study.folder import ResultsFolder
+from study.folder import ResultsError, ResultsFolder
 from study.grid import Stack, Unit, plan_controls
 from study.provenance import timestamp
 from study.race import cluster_mean
@@ -42,21 +42,32 @@ class Adaptive:
     folder : ResultsFolder
     retried : collection of str
         Statuses of recorded trials that are to run again.
+    lost : collection of str
+        Ids of recorded trials that lost rows and run again.
+    limit : int or None
+        Most trials to start.
 
     Raises
     ------
     ResultsError
-        The folder cannot be read.
+        The folder cannot be read, or holds the works of another search.
     """
 
     def __init__(
-        self, sweep: Sweep, folder: ResultsFolder, *, retried: Collection[str] = ()
+        self,
+        sweep: Sweep,
+        folder: ResultsFolder,
+        *,
+        retried: Collection[str] = (),
+        lost: Collection[str] = (),
+        limit: int | None = None,
     ) -> None:
         assert sweep.search is not None
         self.sweep, self.folder = sweep, folder
         self.search = Search(sweep.search, sweep.replicates)
         self.trials: list[Trial] = []
-        self._retried = frozenset(retried)
+        self._retried, self._lost = frozenset(retried), frozenset(lost)
+        self._n_left = float("inf") if limit is None else limit
         self._queue: deque[Unit] = deque()
         # Units that a running work still waits for.
         self._waiting: dict[int, set[str]] = {}
@@ -67,8 +78,15 @@ class Adaptive:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing runs and nothing is left to be proposed."""
+        """Whether nothing was left to be proposed or waited for when a unit was last asked for."""
+        if self._n_left <= 0:
+            return True
         return not self._queue and not self.search.running
+
+    @property
+    def n_open(self) -> int:
+        """Trials of works that have no rows yet."""
+        return sum(len(unit.trials) for unit in self._queue)
 
     def next_unit(self) -> Unit | None:
         """Give the next unit to run; None when nothing is to be started now.
@@ -78,12 +96,16 @@ class Adaptive:
         OSError
             The proposal cannot be recorded; it is not run then.
         """
+        if self._n_left <= 0:
+            return None
         if not self._queue:
             work = self.search.next_work()
             if work is None:
                 return None
             self._record(work, self._enqueue(work, {}))
-        return self._queue.popleft()
+        unit = self._queue.popleft()
+        self._n_left -= len(unit.trials)
+        return unit
 
     def finish(self, unit: Unit) -> None:
         """Take note that a unit's rows have landed, and answer its work when all have."""
@@ -207,11 +229,17 @@ class Adaptive:
         """Bring the search to where its record left it."""
         rows = _records(read_table(self.folder, "works"))
         works = sorted((_work(row) for row in rows), key=lambda work: work.work)
-        ended = finished_ids(self.folder)
+        ended = {k: v for k, v in finished_ids(self.folder).items() if k not in self._lost}
+        recorded = {int(row["work"]): list(row["trial_ids"]) for row in rows}
         finished = []
         for work in works:
-            self.search.start(work)
             trials = self._trials(work)
+            if [trial.trial_id for trial in trials] != recorded[work.work]:
+                raise ResultsError(
+                    f"{self.folder.path}: holds a search with other settings, or of another "
+                    "version of the code; give this one another name"
+                )
+            self.search.start(work)
             if any(self._is_left(trial, ended) for trial in trials):
                 self._enqueue(work, ended)
             else:

@@ -27,6 +27,7 @@ from study.rows import failed_rows
 from study.session import watch_processes, worker_log_tail
 from study.stopping import Stop
 from study.trainable import HUNG_MARK, UnitTrainable
+from study.unit_searcher import UnitSearcher, UnitSource
 
 # Runs of a unit whose worker is lost, before it is taken apart or given up.
 MOST_RUNS = 2
@@ -248,6 +249,45 @@ class Executor:
             attempts = tuple(again for loss in losses for again in self._settle(loss))
             n_rounds += 1
 
+    def run_search(self, source: UnitSource, *, n_workers: int) -> None:
+        """Run the units that a source proposes, until it is over or a stop was asked for.
+
+        Parameters
+        ----------
+        source : UnitSource
+        n_workers : int
+            Units that run at once.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            A second Ctrl-C or SIGTERM.
+        """
+        attempts: list[Attempt] = []
+        callback = ProgressCallback(attempts, self.display, self.stop)
+        retried: dict[int, Attempt] = {}
+
+        def give(unit: Unit) -> int:
+            known = retried.pop(id(unit), None)
+            if known is None:
+                for trial in unit.trials:
+                    self.display.progress.plan(trial.cell, finished=False)
+            attempts.append(known or Attempt(unit=unit))
+            return len(attempts) - 1
+
+        def settle() -> list[tuple[int, list[Unit]]]:
+            settled = []
+            while callback.losses:
+                loss = callback.losses.pop(0)
+                again = self._settle(loss)
+                retried.update({id(attempt.unit): attempt for attempt in again})
+                settled.append((attempts.index(loss.attempt), [a.unit for a in again]))
+            return settled
+
+        searcher = UnitSearcher(source, n_workers=n_workers, give=give, settle=settle)
+        self._fit(callback, (), name="search", searcher=searcher)
+        self._await_writers(attempts, callback.writing)
+
     def _settle(self, loss: Loss) -> tuple[Attempt, ...]:
         """Run a lost unit again, in pieces, or record it as failed if it is alone."""
         loss = replace(loss, attempt=self._without_landed(loss.attempt))
@@ -285,17 +325,35 @@ class Executor:
 
     def _run_round(self, attempts: Sequence[Attempt], *, name: str) -> list[Loss]:
         callback = ProgressCallback(attempts, self.display, self.stop)
+        self._fit(callback, tuple(attempt.unit for attempt in attempts), name=name)
+        self._await_writers(attempts, callback.writing)
+        return callback.losses
+
+    def _fit(
+        self,
+        callback: ProgressCallback,
+        units: tuple[Unit, ...],
+        *,
+        name: str,
+        searcher: UnitSearcher | None = None,
+    ) -> None:
+        """Have Tune run some units, or those that a searcher gives it."""
         trainable = tune.with_parameters(
             UnitTrainable,
-            units=tuple(attempt.unit for attempt in attempts),
+            units=units,
             location=self.location,
             device=device_name(self.resources),
         )
         per_unit = {"cpu": self.resources.cpus, "gpu": self.resources.gpus}
         tuner = tune.Tuner(
             tune.with_resources(trainable, per_unit),
-            param_space={"unit": tune.grid_search(list(range(len(attempts))))},
-            tune_config=tune.TuneConfig(reuse_actors=True, trial_dirname_creator=_unit_folder),
+            param_space={"unit": tune.grid_search(list(range(len(units))))} if units else {},
+            tune_config=tune.TuneConfig(
+                reuse_actors=True,
+                trial_dirname_creator=_unit_folder,
+                search_alg=searcher,
+                num_samples=1 if searcher is None else -1,
+            ),
             run_config=tune.RunConfig(
                 name=name,
                 storage_path=self.scratch,
@@ -312,15 +370,14 @@ class Executor:
             self.stop.in_tune(),
         ):
             tuner.fit()
-        if self.stop.reason is not None and not self.stop.is_error:
-            self._await_writers(attempts, callback.writing)
-        return callback.losses
 
     def _on_death(self, process: str) -> None:
         self.stop.request(f"Ray's {process} process ended", is_error=True, ray_died=True)
 
     def _await_writers(self, attempts: Sequence[Attempt], writing: set[int]) -> None:
         """Let workers that were writing rows when the stop came finish that."""
+        if self.stop.reason is None or self.stop.is_error:
+            return
         deadline = time.monotonic() + FINISH_WRITING_S
         files = [
             f"{self.folder.path}/parts/trials/{attempts[index].unit.unit_id}.parquet"

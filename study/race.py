@@ -77,12 +77,12 @@ def estimate_cells(values: Sequence[Mapping[Hashable, float | None]]) -> CellEst
     return CellEstimates(mean=mean, se=sd / np.sqrt(np.maximum(n, 1)), n=n, sd=sd)
 
 
-def cluster_mean(values: Mapping[tuple[int, ...], float | None]) -> tuple[float, float, int]:
+def cluster_mean(values: Mapping[tuple[int, int, int], float | None]) -> tuple[float, float, int]:
     """Average one cell on its own: mean, standard error over data seeds, number of values.
 
     Parameters
     ----------
-    values : mapping of seeds to value
+    values : mapping of (data, init, sample) seeds to value
         The first seed is the data's; trials that share it are one cluster.
 
     Returns

@@ -50,7 +50,9 @@ class UnitTrainable(tune.Trainable):
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        unit = self._units[config["unit"]]
+        # An adaptive sweep's units are not known beforehand: each comes with its own settings.
+        payload = config.get("payload")
+        unit = self._units[config["unit"]] if payload is None else payload.unit
         self._events = unit_events(unit, folder=self._folder, device=self._device)
         self._limit_s = _hang_limit_s(unit)
         self._phase: str | None = None

@@ -58,7 +58,7 @@ def test_all_equal_values_are_no_trouble(n: int) -> None:
 
 
 def test_a_mean_on_its_own_has_the_error_of_its_data_seeds() -> None:
-    values = {(0, 0): 1.0, (0, 1): 3.0, (1, 0): 4.0, (1, 1): None}
+    values = {(0, 0, 0): 1.0, (0, 1, 0): 3.0, (1, 0, 0): 4.0, (1, 1, 0): None}
     mean, se, n = cluster_mean(values)
     assert (mean, n) == (3.0, 3)  # of the cluster means 2 and 4
     assert se == pytest.approx(1.0)
