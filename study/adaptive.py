@@ -7,6 +7,7 @@ is asked twice.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections import deque
 from collections.abc import Collection, Mapping
@@ -84,9 +85,22 @@ class Adaptive:
         return not self._queue and not self.search.running
 
     @property
-    def n_open(self) -> int:
-        """Trials of works that have no rows yet."""
-        return sum(len(unit.trials) for unit in self._queue)
+    def open_trials(self) -> list[Trial]:
+        """Trials that were asked for and wait for a worker."""
+        return [trial for unit in self._queue for trial in unit.trials]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the record holds the whole search."""
+        return self.n_unasked == 0 and not self._queue
+
+    @property
+    def n_unasked(self) -> int:
+        """Trials that the search would still ask for next; 0 once its budget is spent."""
+        if self.search.running:
+            return 0
+        work = copy.deepcopy(self.search).next_work()
+        return 0 if work is None else len(work.seeds)
 
     def next_unit(self) -> Unit | None:
         """Give the next unit to run; None when nothing is to be started now.

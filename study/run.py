@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +14,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from study.compaction import compact
-from study.config import ResourcesConfig, Sweep, SweepError
+from study.config import ResourcesConfig, Sweep
 from study.estimate import estimate
 from study.folder import first_line, join_location
 from study.grid import Trial, Unit, expand, plan_units, sweep_manifest
 from study.lock import Lease, LockedError, hold
-from study.progress import SweepProgress, make_display, plan_progress
+from study.progress import Display, SweepProgress, make_display, plan_progress
 from study.ray_environment import set_ray_environment
 from study.repair import incomplete_ids, remove_strays, set_damaged_aside
 from study.results import (
@@ -36,6 +37,8 @@ from study.stopping import EXIT_STOPPED, Stop
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from study.execution import Executor
 
 # What --retry-failed runs again; a diverged trial would diverge again.
 RETRIED = ("failed", "timeout")
@@ -118,8 +121,6 @@ def run(sweep: Sweep, options: argparse.Namespace, stop: Stop) -> int:
     KeyboardInterrupt
         A signal asked to stop at once.
     """
-    if sweep.search is not None:
-        raise SweepError("search: adaptive sweeps can be replayed (study.replay), not yet run")
     location = join_location(options.results, sweep.name)
     job = Job(
         sweep=sweep,
@@ -127,7 +128,7 @@ def run(sweep: Sweep, options: argparse.Namespace, stop: Stop) -> int:
         folder=open_folder(location),
         location=location,
         options=options,
-        n_workers=options.workers or _processors(sweep.resources),
+        n_workers=options.workers or count_workers(sweep.resources),
         stop=stop,
     )
     if options.dry_run:
@@ -163,32 +164,34 @@ def _plan_work(job: Job, *, known: Mapping[str, tuple[str, str]]) -> Work:
 
 def _run_alone(job: Job, lease: Lease) -> int:
     """Do what is left, with the folder to ourselves."""
-    _repair(job.folder)
+    repair_folder(job.folder)
     known = recorded(job.folder)
     lost = incomplete_ids(job.folder)
     if lost:
-        _warn(f"rows of {len(lost)} finished trials are missing; these trials run again")
+        warn(f"rows of {len(lost)} finished trials are missing; these trials run again")
     whole = {key: end for key, end in known.items() if key not in lost}
     work = _plan_work(job, known={} if job.options.force else whole)
-    _write_plan(job.folder, job.sweep, job.trials)
+    write_plan(job.folder, job.sweep, job.trials)
     if work.units:
         _execute(job, work, known)
     if job.stop.reason is None:
-        _tidy(job.folder, lease)
-    return _finish(job)
+        tidy(job.folder, lease)
+    return finish(job)
 
 
-def _repair(folder: ResultsFolder) -> None:
+def repair_folder(folder: ResultsFolder) -> None:
+    """Put a folder right before a run, saying what was wrong."""
     remove_strays(folder)
     for problem in set_damaged_aside(folder):
-        _warn(f"{problem}; it was moved to damaged/, and what it held runs again")
+        warn(f"{problem}; it was moved to damaged/, and what it held runs again")
 
 
-def _warn(message: str) -> None:
+def warn(message: str) -> None:
+    """Say something on stderr."""
     print(f"warning: {message}", file=sys.stderr)
 
 
-def _tidy(folder: ResultsFolder, lease: Lease) -> None:
+def tidy(folder: ResultsFolder, lease: Lease) -> None:
     """Compact the tables; what cannot be compacted is complete all the same."""
     try:
         compact(folder, may_publish=lease.check)
@@ -197,10 +200,10 @@ def _tidy(folder: ResultsFolder, lease: Lease) -> None:
     except LockedError:
         raise
     except (OSError, ResultsError) as error:
-        _warn(f"tables were not compacted ({first_line(error)}); they are complete in parts/")
+        warn(f"tables were not compacted ({first_line(error)}); they are complete in parts/")
 
 
-def _processors(resources: ResourcesConfig) -> int:
+def count_workers(resources: ResourcesConfig) -> int:
     """Count the units that fit on this machine's processors at once."""
     available = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -213,7 +216,7 @@ def _recorded_controls(folder: ResultsFolder, retry: Sequence[str]) -> frozenset
     return frozenset(key for key, status in recorded.items() if status not in retry)
 
 
-def _write_plan(folder: ResultsFolder, sweep: Sweep, trials: Sequence[Trial]) -> None:
+def write_plan(folder: ResultsFolder, sweep: Sweep, trials: Sequence[Trial]) -> None:
     """Record what was asked, before anything runs."""
     try:
         folder.write_manifest({**sweep_manifest(sweep, trials), "commit": provenance()["commit"]})
@@ -235,41 +238,61 @@ def _execute(job: Job, work: Work, known: Mapping[str, tuple[str, str]]) -> None
     known : mapping of str to (status, finished_at)
         Every row that was there at the start, those that are to be replaced too.
     """
+    display = make_display(_progress(job, work), quiet=job.options.quiet, as_json=job.options.json)
+    with display:
+        for _ in ray_starts(job, display):
+            with on_ray(job, display, known) as executor:
+                executor.run(work.units)
+            if job.stop.ray_died:
+                work = _plan_work(job, known=_landed(job, work, known))
+
+
+def ray_starts(job: Job, display: Display) -> Iterator[int]:
+    """Count the starts of Ray: one, and more while a local Ray dies under its work."""
+    for start in range(1, MOST_RAY_STARTS + 1):
+        yield start
+        if not job.stop.ray_died or start == MOST_RAY_STARTS:
+            return
+        job.stop.forget()
+        display.progress.running.clear()
+
+
+@contextlib.contextmanager
+def on_ray(job: Job, display: Display, known: Mapping[str, tuple[str, str]]) -> Iterator[Executor]:
+    """Start Ray, or join it, and give what runs units on it.
+
+    Parameters
+    ----------
+    job : Job
+    display : Display
+    known : mapping of str to (status, finished_at)
+        Every row that was there at the start, those that are to be replaced too.
+    """
     set_ray_environment()
     # Ray reads its environment when it is imported, and --help must not wait for it.
     from study.execution import Executor
     from study.session import own_folder, ray_session
 
-    options, stop = job.options, job.stop
-    display = make_display(_progress(job, work), quiet=options.quiet, as_json=options.json)
-    with display:
-        for start in range(1, MOST_RAY_STARTS + 1):
-            display.note(f"{job.sweep.name}: starting Ray with {job.n_workers} workers")
-            with (
-                own_folder("study-tune-") as scratch,
-                ray_session(
-                    options.address,
-                    n_workers=job.n_workers,
-                    gpus=job.sweep.resources.gpus,
-                    dashboard=options.dashboard,
-                    say=display.note,
-                ),
-            ):
-                executor = Executor(
-                    folder=job.folder.patient(),
-                    location=job.location,
-                    resources=job.sweep.resources,
-                    display=display,
-                    stop=stop,
-                    scratch=str(scratch),
-                    before=known,
-                )
-                executor.run(work.units)
-            if not stop.ray_died or start == MOST_RAY_STARTS:
-                return
-            stop.forget()
-            display.progress.running.clear()
-            work = _plan_work(job, known=_landed(job, work, known))
+    display.note(f"{job.sweep.name}: starting Ray with {job.n_workers} workers")
+    with (
+        own_folder("study-tune-") as scratch,
+        ray_session(
+            job.options.address,
+            n_workers=job.n_workers,
+            gpus=job.sweep.resources.gpus,
+            dashboard=job.options.dashboard,
+            say=display.note,
+        ),
+    ):
+        yield Executor(
+            folder=job.folder.patient(),
+            location=job.location,
+            resources=job.sweep.resources,
+            display=display,
+            stop=job.stop,
+            scratch=str(scratch),
+            before=known,
+        )
 
 
 def _landed(
@@ -290,23 +313,33 @@ def _progress(job: Job, work: Work) -> SweepProgress:
     return plan_progress(job.sweep.name, states)
 
 
-def _finish(job: Job) -> int:
-    """Print what the tables hold now and choose the exit status from them."""
+def finish(job: Job, *, n_unasked: int = 0, by_cell: bool = True) -> int:
+    """Print what the tables hold now and choose the exit status from them.
+
+    Parameters
+    ----------
+    job : Job
+    n_unasked : int
+        Trials that an adaptive sweep was still to ask for.
+    by_cell : bool
+        Whether to print coverage cell by cell.
+    """
     folder, options = job.folder, job.options
     ended = finished_ids(folder)
     statuses = [ended.get(trial.trial_id) for trial in job.trials]
-    n_left = statuses.count(None)
+    n_left = statuses.count(None) + n_unasked
     n_bad = sum(status not in (None, "done") for status in statuses)
     controls = finished_ids(folder, "controls")
     ids = {trial.control_id for trial in job.trials}
     n_controls_failed = sum(controls.get(control_id, "done") != "done" for control_id in ids)
     if n_controls_failed:
-        _warn(
+        warn(
             f"{n_controls_failed} controls failed, their trials have no k_data_*; "
             "add --retry-failed to count them again"
         )
     if not options.quiet and not options.json:
-        _print_summary(read_table(folder, "trials"), _shown_path(folder, options), n_left=n_left)
+        trials, path = read_table(folder, "trials"), _shown_path(folder, options)
+        _print_summary(trials, path, n_left=n_left, by_cell=by_cell)
     if job.stop.is_error:
         print(f"error: {job.stop.reason}", file=sys.stderr)
         return EXIT_FAILED
@@ -323,7 +356,7 @@ def _shown_path(folder: ResultsFolder, options: argparse.Namespace) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def _print_summary(trials: pd.DataFrame, path: str, *, n_left: int) -> None:
+def _print_summary(trials: pd.DataFrame, path: str, *, n_left: int, by_cell: bool) -> None:
     console = Console()
     n_done = int(trials["status"].eq("done").sum())
     lines = [f"{n_done} trials done, {len(trials) - n_done} not done, {n_left} left."]
@@ -332,8 +365,9 @@ def _print_summary(trials: pd.DataFrame, path: str, *, n_left: int) -> None:
         lines.append("To continue, run the same command again.")
     elif trials["status"].isin(RETRIED).any():
         lines.append("To run failed trials again, add --retry-failed.")
-    if len(trials):
+    if len(trials) and by_cell:
         console.print(coverage_table(trials))
+    if len(trials):
         lines.append(f"Next: python -m analysis.report {path}")
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)

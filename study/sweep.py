@@ -101,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             # Not at the top: --help and a mistyped option answer without waiting for these.
             from study.config import SweepError, load_sweep, shrink
             from study.run import EXIT_USAGE, ResultsError, run
+            from study.run_search import run_search
         except KeyboardInterrupt:
             return say_stopped(stop)
         try:
@@ -109,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sweep = load_sweep(options.file, overrides=tuple(options.overrides))
             if options.smoke:
                 sweep = shrink(sweep)
-            return run(sweep, options, stop)
+            return (run if sweep.search is None else run_search)(sweep, options, stop)
         except (SweepError, ResultsError, SessionError) as error:
             print(f"error: {error}", file=sys.stderr)
             return EXIT_USAGE
