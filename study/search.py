@@ -93,10 +93,11 @@ class Search:
 
     @property
     def n_reserved(self) -> int:
-        """Trainings kept for re-measuring the winners."""
+        """Trainings kept for re-measuring the winners, and spent on those of a smaller budget."""
         if self.config.options.goal == "boundary":
             return 0
-        return self.config.options.remeasure * len(self.fresh_seeds)
+        n_before = sum(suggestion.remeasured for suggestion in self.suggestions)
+        return (n_before + self.config.options.remeasure) * len(self.fresh_seeds)
 
     def next_work(self) -> Work | None:
         """Choose what to run next and count it as running.
@@ -368,10 +369,9 @@ class Search:
     def _remeasure(self) -> Work | None:
         """Measure the winners again on seeds that had no part in choosing them."""
         options = self.config.options
-        n_done = sum(suggestion.remeasured for suggestion in self.suggestions)
-        if options.goal == "boundary" or n_done >= options.remeasure:
+        if options.goal == "boundary":
             return None
-        for number in self._ranking():
+        for number in self._ranking()[: options.remeasure]:
             suggestion = self.suggestions[number]
             if not suggestion.remeasured:
                 return Work(

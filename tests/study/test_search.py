@@ -155,6 +155,22 @@ def test_budget_holds_and_the_winner_is_measured_on_fresh_seeds() -> None:
     assert all(set(s.fresh) == {(d, 0, 0) for d in range(5, 10)} for s in winners)
 
 
+def test_a_larger_budget_extends_a_search() -> None:
+    answer = _Noisy(_surplus, 5)
+    small = replay(_config(trials=40, remeasure=1), Replicates(data=4), answer)
+    search = Search(_config(trials=80, remeasure=1), Replicates(data=4))
+    search.suggestions = small.suggestions
+    search.n_works = small.n_works
+    n_before = len(search.suggestions)
+    while (work := search.next_work()) is not None:
+        search.finish(work, {seeds: answer(work.point, seeds) for seeds in work.seeds})
+    assert len(search.suggestions) > n_before
+    n_fresh = sum(len(s.fresh) for s in search.suggestions)
+    assert search.n_asked + n_fresh <= 80
+    (best,) = search.best()
+    assert search.suggestions[best].remeasured
+
+
 def test_hours_stop_the_proposals() -> None:
     config = _config(trials=1000, hours=1.0, remeasure=0)
     search = Search(config, Replicates(data=2))
