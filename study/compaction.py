@@ -72,13 +72,13 @@ def _merge(folder: ResultsFolder, name: str, target: Path) -> None:
         waiting: list[pa.Table] = []
         n_waiting = 0
         for rows in _undoubled(folder, name, key, doubled):
-            waiting.append(rows)
+            waiting.append(rows.replace_schema_metadata(schema.metadata))
             n_waiting += rows.num_rows
             if n_waiting >= BATCH_ROWS:
-                writer.write_table(pa.concat_tables(waiting).cast(schema), BATCH_ROWS)
+                writer.write_table(pa.concat_tables(waiting), BATCH_ROWS)
                 waiting, n_waiting = [], 0
         if waiting:
-            writer.write_table(pa.concat_tables(waiting).cast(schema), BATCH_ROWS)
+            writer.write_table(pa.concat_tables(waiting), BATCH_ROWS)
 
 
 def _undoubled(
@@ -93,6 +93,9 @@ def _undoubled(
             written_at = (file.schema_arrow.metadata or {}).get(b"written_at", b"").decode()
             for batch in file.iter_batches(BATCH_ROWS):
                 rows = fit_columns(pa.Table.from_batches([batch]), schema)
+                if not len(doubled):
+                    yield rows
+                    continue
                 is_doubled = pc.is_in(rows[key], doubled)
                 yield rows.filter(pc.invert(is_doubled))
                 kept.append((written_at, rows.filter(is_doubled)))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from study.config import Protocol, Source
-from study.data_set import DataSet
-from study.fitted import FittedVAE
 from study.grid import Control, ControlBatch, Trial, Unit, config_columns
-from study.modes import ModeCount
 from study.results import count_columns, provenance, timestamp
-from study.train import TrainedStack
+
+if TYPE_CHECKING:
+    from study.data_set import DataSet
+    from study.fitted import FittedVAE
+    from study.modes import ModeCount
+    from study.train import TrainedStack
 
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]

@@ -3,6 +3,9 @@
 A worker's process is reused from unit to unit. An exception that left `step` would cost Tune that
 worker's slot for as long as a new process takes to start, so none does: a stack that fails is
 taken apart and its trials run one at a time, and the one that fails again becomes a row.
+
+The driver names this module too, and trains nothing: torch and what needs it are imported by the
+first unit, which spares a sweep's start about three seconds of processor time.
 """
 
 from __future__ import annotations
@@ -10,17 +13,15 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
-import torch
 from ray import tune
 
 from study.folder import ResultsFolder, first_line, open_folder
 from study.grid import ControlBatch, Stack, Unit
 from study.results import write_tables
 from study.rows import Tables, failed_rows
-from study.trial import run_controls, stack_events
 
 MAX_MESSAGE_CHARS = 4000
 # A unit without a sign of life for training.timeout_min and this is ended with its process.
@@ -37,6 +38,8 @@ class UnitTrainable(tune.Trainable):
         self, config: dict[str, Any], units: tuple[Unit, ...], location: str, device: str
     ) -> None:
         """Take the worker's share of the sweep: all units, where rows go, which device."""
+        import torch
+
         # One thread each: workers are the parallelism, and sums keep their order.
         torch.set_num_threads(1)
         self._units = units
@@ -86,6 +89,20 @@ def _watchdog(limit_s: float | None) -> Iterator[None]:
         yield
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+def stack_events(stack: Stack, *, device: str) -> Generator[dict[str, Any], None, Tables]:
+    """Train and measure a stack: `study.trial.stack_events`."""
+    from study.trial import stack_events
+
+    return stack_events(stack, device=device)
+
+
+def run_controls(batch: ControlBatch) -> Tables:
+    """Count a batch of controls: `study.trial.run_controls`."""
+    from study.trial import run_controls
+
+    return run_controls(batch)
 
 
 def unit_events(unit: Unit, *, folder: ResultsFolder, device: str) -> Iterator[dict[str, Any]]:

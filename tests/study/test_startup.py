@@ -38,3 +38,11 @@ def test_help_imports_only_the_standard_library() -> None:
 def test_a_dry_run_imports_neither_torch_nor_ray_nor_pandas(tmp_path: Path, sweep: str) -> None:
     arguments = [f"sweeps/{sweep}.yaml", "--dry-run", "--results", str(tmp_path)]
     assert imported(*arguments) & NEVER == set()
+
+
+def test_the_driver_of_ray_loads_no_torch() -> None:
+    code = "import sys, study.execution; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert {"torch", "sklearn", "scipy"} & set(done.stdout.split()) == set()

@@ -1,0 +1,18 @@
+"""The worker's trainable of the scheduling benchmark; apart, since importing it imports Ray."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import study.trainable
+from benchmarks.scheduling import no_op_events
+from study.trainable import UnitTrainable
+
+
+class NoOpUnit(UnitTrainable):
+    """The real trainable, whose stacks do nothing."""
+
+    def setup(self, *arguments: Any, **named: Any) -> None:
+        """Replace the work in this process, which runs no-op units alone."""
+        study.trainable.stack_events = no_op_events
+        super().setup(*arguments, **named)
