@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from analysis.claims import ClaimError, check_text, main
+
+CLAIM = "A <!--= s/t | width == 2 | gain | .1f -->{}<!--/--> components."
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    folder = tmp_path / "results" / "s" / "tables"
+    folder.mkdir(parents=True)
+    (folder / "t.csv").write_text("width,gain,name\n1,0.25,a\n2,9.14,b\n")
+    return tmp_path / "results"
+
+
+def test_a_number_is_that_of_the_table(results: Path) -> None:
+    text, (claim,) = check_text(CLAIM.format("9.1"), name="x.md", results=results)
+    assert claim.holds
+    assert text == CLAIM.format("9.1")
+
+
+def test_an_edited_number_is_found_and_put_right(results: Path) -> None:
+    (results.parent / "README.md").write_text(CLAIM.format("9.9"))
+    root = ["--root", str(results.parent)]
+    assert main([*root, "--check"]) == 1
+    assert main(root) == 0
+    assert (results.parent / "README.md").read_text() == CLAIM.format("9.1")
+    assert main([*root, "--check"]) == 0
+
+
+def test_several_rows_are_put_together(results: Path) -> None:
+    text = (
+        "<!--= s/t | | max(gain) | .2f -->?<!--/--> of <!--= s/t | | count(gain) | d -->?<!--/-->"
+    )
+    _, claims = check_text(text, name="x.md", results=results)
+    assert [claim.found for claim in claims] == ["9.14", "2"]
+
+
+@pytest.mark.parametrize(
+    ("claim", "message"),
+    [
+        ("<!--= s/t | width == 3 | gain | .1f -->1<!--/-->", "0 rows match"),
+        ("<!--= s/t | | gain | .1f -->1<!--/-->", "2 rows match"),
+        ("<!--= s/t | width == 2 | loss | .1f -->1<!--/-->", "loss"),
+        ("<!--= s/u | width == 2 | gain | .1f -->1<!--/-->", "is not there"),
+        ("<!--= s/t | width = 2 | gain | .1f -->1<!--/-->", "is no row"),
+        ("<!--= s/t | width == 2 | gain -->1<!--/-->", "must be table"),
+        ("<!--= s/t | width == 2 | name | .1f -->1<!--/-->", "name"),
+        ("<!--= s/t | width == 2 | std(gain) | .1f -->1<!--/-->", "std"),
+        ("<!--= s/t | width == 2 | gain | .1f -->1", "have no"),
+    ],
+)
+def test_a_claim_that_cannot_be_looked_up_says_why(
+    results: Path, claim: str, message: str
+) -> None:
+    with pytest.raises(ClaimError, match=message) as error:
+        check_text(f"line one\n{claim}", name="x.md", results=results)
+    assert str(error.value).startswith("x.md")
