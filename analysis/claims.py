@@ -27,8 +27,6 @@ FILES = ("README.md", "docs/findings.md", "results/README.md")
 _CLAIM = re.compile(r"(?P<head><!--=(?P<query>.*?)-->)(?P<text>.*?)(?P<tail><!--/-->)", re.S)
 _OPENING = "<!--="
 _COLUMN = re.compile(r"(?P<how>min|max|mean|median|sum|count)\((?P<inner>.+)\)")
-    r"(?:(?P<how>min|max|mean|median|sum|count)\((?P<inner>\w+)\))|(?P<plain>\w+)"
-)
 
 
 class ClaimError(ValueError):
