@@ -92,7 +92,8 @@ def load_trials(path: str | Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns of `study.results.SCHEMAS["trials"]`; failed and diverged trials included.
+        Columns of `study.results.SCHEMAS["trials"]` and `k_id` (`identifiable_k`); failed and
+        diverged trials included.
 
     Raises
     ------
@@ -105,7 +106,24 @@ def load_trials(path: str | Path) -> pd.DataFrame:
         raise ResultsError(
             f"{path}: no trial is recorded here; run python -m study.sweep with its sweep file"
         )
-    return trials
+    return trials.assign(k_id=identifiable_k(trials))
+
+
+def identifiable_k(trials: pd.DataFrame) -> pd.Series:
+    """Give the number of components that BIC can tell apart in each trial's data set.
+
+    It is where BIC is smallest over the detector's search on true data and EM started at the
+    truth: the search's k where it found a fit at least as good (`control_gap` <= 0), else the
+    true K. Missing where the control was not counted.
+
+    Parameters
+    ----------
+    trials : pandas.DataFrame
+        With the columns k_data_calibrated, control_gap and n_components.
+    """
+    found = trials["k_data_calibrated"].where(trials["control_gap"] <= 0, trials["n_components"])
+    known = trials["k_data_calibrated"].notna() & trials["control_gap"].notna()
+    return found.where(known)
 
 
 def load_controls(path: str | Path) -> pd.DataFrame:

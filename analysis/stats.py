@@ -21,7 +21,9 @@ https://doi.org/10.1080/00031305.2015.1089789
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -30,14 +32,19 @@ import scipy.stats
 from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
-IntervalKind = Literal["bca", "t", "exact", "constant", "range", "none"]
+IntervalKind = Literal[
+    "bca", "t", "exact", "percentile", "mls", "jackknife", "constant", "range", "none"
+]
 
 BOOTSTRAP_CLUSTERS = 8
-EXACT_CLUSTERS = 15
+N_RESAMPLES = 4999
 KIND_TEXT: dict[str, str] = {
     "bca": "BCa bootstrap interval",
     "t": "t interval",
     "exact": "Clopper-Pearson interval",
+    "percentile": "percentile bootstrap interval over data seeds",
+    "mls": "modified large-sample interval with jackknifed degrees of freedom",
+    "jackknife": "jackknife t interval over data seeds",
     "constant": "no spread over data seeds",
     "range": "range over init seeds of one data seed, not a confidence interval",
     "none": "single value, no interval",
@@ -68,28 +75,6 @@ class Interval:
     level: float
 
 
-@dataclass(frozen=True, slots=True)
-class Contrast:
-    """A paired difference over data seeds.
-
-    Parameters
-    ----------
-    difference : Interval
-        Mean of the data seeds' differences.
-    p_value : float
-        Two-sided sign-flip test; NaN below 2 data seeds.
-    superiority : float
-        Share of data seeds with a positive difference, ties counted half.
-    dz : float
-        Mean difference in units of the differences' standard deviation.
-    """
-
-    difference: Interval
-    p_value: float
-    superiority: float
-    dz: float
-
-
 def cluster_means(values: ArrayLike, clusters: ArrayLike) -> FloatArray:
     """Average within clusters, missing values left out.
 
@@ -103,13 +88,13 @@ def cluster_means(values: ArrayLike, clusters: ArrayLike) -> FloatArray:
     array of shape (n_clusters,)
         In the order of the sorted cluster labels; clusters without a value are dropped.
     """
-    x = _floats(values)
+    x = floats(values)
     known = ~np.isnan(x)
     _, index = np.unique(np.asarray(clusters)[known], return_inverse=True)
     return np.asarray(np.bincount(index, weights=x[known]) / np.bincount(index), dtype=np.float64)
 
 
-def _floats(values: ArrayLike) -> FloatArray:
+def floats(values: ArrayLike) -> FloatArray:
     """Convert to float64; pandas' missing integers and booleans become NaN."""
     if isinstance(values, (pd.Series, pd.api.extensions.ExtensionArray)):
         return np.asarray(values.to_numpy(np.float64, na_value=np.nan))
@@ -122,7 +107,7 @@ def mean_interval(
     *,
     level: float = 0.95,
     bounds: tuple[float, float] = (-np.inf, np.inf),
-    n_resamples: int = 4999,
+    n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> Interval:
     """Estimate a mean with an interval that resamples clusters.
@@ -151,29 +136,89 @@ def mean_interval(
     ValueError
         `level` is outside (0, 1).
     """
+    return mean_intervals(
+        [(values, clusters)], level=level, bounds=[bounds], n_resamples=n_resamples, seed=seed
+    )[0]
+
+
+def mean_intervals(
+    samples: Sequence[tuple[ArrayLike, ArrayLike]],
+    *,
+    level: float = 0.95,
+    bounds: Sequence[tuple[float, float]] | None = None,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = 0,
+) -> list[Interval]:
+    """Give `mean_interval` of many samples; those of one size share their resamples.
+
+    Parameters
+    ----------
+    samples : sequence of (values, clusters)
+    level, n_resamples, seed
+        As `mean_interval`.
+    bounds : sequence of (float, float) or None
+        One pair for each sample.
+
+    Returns
+    -------
+    list of Interval
+
+    Raises
+    ------
+    ValueError
+        `level` is outside (0, 1).
+    """
     if not 0 < level < 1:
         raise ValueError(f"level must be in (0, 1), found {level}; 0.95 is usual")
-    means = cluster_means(values, clusters)
+    means = [cluster_means(values, clusters) for values, clusters in samples]
+    found: list[Interval | None] = [
+        _without_resampling(values, row, level)
+        for (values, _), row in zip(samples, means, strict=True)
+    ]
+    by_size: dict[int, list[int]] = {}
+    for index, (row, interval) in enumerate(zip(means, found, strict=True)):
+        if interval is None:
+            by_size.setdefault(len(row), []).append(index)
+    for n, indices in by_size.items():
+        low, high = bca_limits(
+            np.stack([means[i] for i in indices]), level=level, n_resamples=n_resamples, seed=seed
+        )
+        for i, start, end in zip(indices, low, high, strict=True):
+            mean = float(means[i].mean())
+            found[i] = Interval(mean, float(start), float(end), n, "bca", level)
+    whole = [(-np.inf, np.inf)] * len(means) if bounds is None else bounds
+    return [_cut(interval, *ends) for interval, ends in zip(found, whole, strict=True) if interval]
+
+
+def _without_resampling(values: ArrayLike, means: FloatArray, level: float) -> Interval | None:
+    """Give the interval of a sample that needs no bootstrap; None where it does."""
     n, nan = len(means), float("nan")
     if n == 0:
         return Interval(nan, nan, nan, 0, "none", nan)
     estimate = float(means.mean())
     if n == 1:
-        known = _floats(values)[~np.isnan(_floats(values))]
-        kind: IntervalKind = "range" if len(known) > 1 else "none"
-        low, high = (float(known.min()), float(known.max())) if len(known) > 1 else (nan, nan)
-        return Interval(estimate, low, high, 1, kind, nan)
+        known = floats(values)[~np.isnan(floats(values))]
+        if len(known) == 1:
+            return Interval(estimate, nan, nan, 1, "none", nan)
+        return Interval(estimate, float(known.min()), float(known.max()), 1, "range", nan)
     if np.ptp(means) <= 1e-12 * max(1.0, abs(estimate)):
         return Interval(estimate, estimate, estimate, n, "constant", nan)
-    if n < BOOTSTRAP_CLUSTERS:
-        kind = "t"
-        low, high = t_limits(estimate, float(means.std(ddof=1)), n, level=level)
-    else:
-        kind = "bca"
-        low, high = _bca_limits(means, level, n_resamples, seed)
-    # An estimate that is itself out of bounds is a fault of the rows: the interval shows it.
-    low, high = min(max(low, bounds[0]), estimate), max(min(high, bounds[1]), estimate)
-    return Interval(estimate, float(low), float(high), n, kind, level)
+    if n >= BOOTSTRAP_CLUSTERS:
+        return None
+    low, high = t_limits(estimate, float(means.std(ddof=1)), n, level=level)
+    return Interval(estimate, float(low), float(high), n, "t", level)
+
+
+def _cut(interval: Interval, lowest: float, highest: float) -> Interval:
+    """Cut an interval where its quantity ends.
+
+    An estimate that is itself out of bounds is a fault of the rows: the interval shows it.
+    """
+    if interval.kind not in ("t", "bca"):
+        return interval
+    low = min(max(interval.low, lowest), interval.estimate)
+    high = max(min(interval.high, highest), interval.estimate)
+    return replace(interval, low=low, high=high)
 
 
 def t_limits(mean: Any, sd: Any, n: Any, *, level: float = 0.95) -> tuple[Any, Any]:
@@ -202,18 +247,75 @@ def expanded_level(level: float, n: int) -> float:
     return float(1 - 2 * scipy.stats.norm.sf(quantile))
 
 
-def _bca_limits(
-    means: FloatArray, level: float, n_resamples: int, seed: int
-) -> tuple[float, float]:
-    interval = scipy.stats.bootstrap(
-        (means,),
-        np.mean,
-        n_resamples=n_resamples,
-        confidence_level=expanded_level(level, len(means)),
-        method="BCa",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
+@lru_cache(maxsize=32)
+def resample_weights(n: int, n_resamples: int = N_RESAMPLES, seed: int = 0) -> FloatArray:
+    """Draw how often each of n clusters enters each resample, over n.
+
+    Returns
+    -------
+    array of shape (n_resamples, n)
+        Rows sum to 1. The draws are those of `scipy.stats.bootstrap` with the same seed.
+    """
+    drawn = np.random.default_rng(seed).integers(0, n, (n_resamples, n))
+    counts = np.zeros((n_resamples, n))
+    np.add.at(counts, (np.arange(n_resamples)[:, None], drawn), 1.0)
+    return counts / n
+
+
+def bca_limits(
+    means: FloatArray,
+    *,
+    level: float = 0.95,
+    expand: bool = True,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = 0,
+) -> tuple[FloatArray, FloatArray]:
+    """Give BCa limits of the mean of each row.
+
+    Parameters
+    ----------
+    means : array of shape (n_samples, n_clusters)
+        Rows that are not constant.
+    level : float
+    expand : bool
+        Use the level of `expanded_level`.
+    n_resamples, seed : int
+
+    Returns
+    -------
+    (array, array) of shape (n_samples,)
+    """
+    n = means.shape[1]
+    weights = resample_weights(n, n_resamples, seed)
+    nominal = expanded_level(level, n) if expand else level
+    tail = scipy.stats.norm.ppf(0.5 - nominal / 2)
+    low, high = np.empty(len(means)), np.empty(len(means))
+    # Some hundred rows at a time: all resampled means of ten thousand would not fit in memory.
+    for start in range(0, len(means), 256):
+        rows = means[start : start + 256]
+        centre = rows.mean(axis=1, keepdims=True)
+        drawn = np.sort((rows - centre) @ weights.T, axis=1)
+        # Equal up to rounding is equal: counts tie often.
+        near = 1e-12 * np.abs(rows).max(axis=1, keepdims=True) + 1e-300
+        below = ((drawn < -near).mean(axis=1) + (drawn <= near).mean(axis=1)) / 2
+        z0 = scipy.stats.norm.ppf(below)
+        left_out = -(rows - centre) / (n - 1)
+        skew = (-left_out) ** 3
+        spread = (left_out**2).sum(axis=1)
+        acceleration = skew.sum(axis=1) / (6 * spread**1.5)
+        for out, z in ((low, z0 + tail), (high, z0 - tail)):
+            share = scipy.stats.norm.cdf(z0 + z / (1 - acceleration * z))
+            out[start : start + 256] = centre[:, 0] + _sorted_quantile(drawn, share)
+    return low, high
+
+
+def _sorted_quantile(rows: FloatArray, share: FloatArray) -> FloatArray:
+    """Interpolate a quantile of each sorted row (numpy's default definition)."""
+    place = share * (rows.shape[1] - 1)
+    below = np.clip(np.floor(place).astype(int), 0, rows.shape[1] - 2)
+    index = np.arange(len(rows))
+    left, right = rows[index, below], rows[index, below + 1]
+    return np.asarray(left + (place - below) * (right - left))
 
 
 def share_interval(flags: ArrayLike, clusters: ArrayLike, *, level: float = 0.95) -> Interval:
@@ -257,110 +359,3 @@ def share_bounds(n_true: int, n_counted: int, n_planned: int) -> tuple[float, fl
             f"found {n_true}, {n_counted}, {n_planned}"
         )
     return n_true / n_planned, (n_true + n_planned - n_counted) / n_planned
-
-
-def sign_flip_test(differences: ArrayLike, *, n_resamples: int = 50_000, seed: int = 0) -> float:
-    """Test that paired differences are symmetric about zero (two-sided, on their mean).
-
-    Parameters
-    ----------
-    differences : array of shape (n,)
-        One for each data seed. All 2^n sign patterns are tried for n <= 15; above, random ones,
-        the observed pattern included.
-
-    Returns
-    -------
-    float
-        p-value; NaN below 2 differences. It cannot be smaller than 2^(1 - n).
-    """
-    values = _floats(differences)
-    values = values[~np.isnan(values)]
-    n = len(values)
-    if n < 2:
-        return float("nan")
-    if n <= EXACT_CLUSTERS:
-        signs = 1.0 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
-    else:
-        rng = np.random.default_rng(seed)
-        signs = rng.choice([-1.0, 1.0], size=(n_resamples, n))
-        signs[0] = 1.0
-    means = np.abs(signs @ values)
-    # The tolerance keeps patterns that tie with the observed one from being lost to rounding.
-    return float(np.mean(means >= abs(values.sum()) * (1 - 1e-12) - 1e-300))
-
-
-def paired_contrast(
-    values: ArrayLike, controls: ArrayLike, clusters: ArrayLike, *, level: float = 0.95
-) -> Contrast:
-    """Compare values with their controls, data seed by data seed.
-
-    Parameters
-    ----------
-    values, controls, clusters : arrays of shape (n,)
-        A trial's value, the control of the same data set, its data seed.
-    """
-    differences = _floats(values) - _floats(controls)
-    means = cluster_means(differences, clusters)
-    nan = float("nan")
-    superiority = float(np.mean((means > 0) + 0.5 * (means == 0))) if len(means) else nan
-    sd = float(means.std(ddof=1)) if len(means) > 1 else nan
-    return Contrast(
-        difference=mean_interval(differences, clusters, level=level),
-        p_value=sign_flip_test(means),
-        superiority=superiority,
-        dz=float(means.mean() / sd) if sd > 0 else nan,
-    )
-
-
-def holm(p_values: ArrayLike) -> FloatArray:
-    """Adjust a family of p-values by Holm's step-down method; missing ones stay missing.
-
-    Parameters
-    ----------
-    p_values : array of shape (n,)
-    """
-    p = _floats(p_values)
-    adjusted = np.full(len(p), np.nan)
-    known = np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(p[known], kind="stable")]
-    steps = p[order] * np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return adjusted
-
-
-def kaplan_meier(k: ArrayLike, at_ceiling: ArrayLike) -> pd.DataFrame:
-    """Estimate P(k* > k) when counts at the ceiling are right-censored.
-
-    Parameters
-    ----------
-    k : array of shape (n,)
-        Detected counts.
-    at_ceiling : array of shape (n,), bool
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns k, survival.
-    """
-    counts, censored = _floats(k), _floats(at_ceiling)
-    known = ~(np.isnan(counts) | np.isnan(censored))
-    if not known.any():
-        return pd.DataFrame({"k": [], "survival": []}, dtype=float)
-    data = scipy.stats.CensoredData.right_censored(counts[known], censored[known].astype(bool))
-    survival = scipy.stats.ecdf(data).sf
-    return pd.DataFrame({"k": survival.quantiles, "survival": survival.probabilities})
-
-
-def censored_median(k: ArrayLike, at_ceiling: ArrayLike) -> float:
-    """Give the Kaplan-Meier median count; infinite when half or more are censored below it.
-
-    Returns
-    -------
-    float
-        inf means "above the ceiling"; NaN that nothing was counted.
-    """
-    curve = kaplan_meier(k, at_ceiling)
-    if curve.empty:
-        return float("nan")
-    reached = curve.loc[curve["survival"] <= 0.5 + 1e-12, "k"]
-    return float(reached.iloc[0]) if len(reached) else float("inf")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from analysis import stats
+from analysis import censored, hypotheses, stats
 
 # Data and init standard deviations of the forward KL and of a detected count.
 FKL, COUNT = (0.078, 0.041), (0.49, 2.1)
@@ -140,10 +140,10 @@ def test_share_bounds_count_the_missing() -> None:
 
 
 def test_sign_flip_is_exact() -> None:
-    assert stats.sign_flip_test([1.0, 2.0, 3.0]) == pytest.approx(2 / 8)
-    assert stats.sign_flip_test(np.arange(1.0, 11.0)) == pytest.approx(2 / 2**10)
-    assert stats.sign_flip_test([0.0, 0.0]) == 1.0
-    assert np.isnan(stats.sign_flip_test([1.0]))
+    assert hypotheses.sign_flip_test([1.0, 2.0, 3.0]) == pytest.approx(2 / 8)
+    assert hypotheses.sign_flip_test(np.arange(1.0, 11.0)) == pytest.approx(2 / 2**10)
+    assert hypotheses.sign_flip_test([0.0, 0.0]) == 1.0
+    assert np.isnan(hypotheses.sign_flip_test([1.0]))
 
 
 def test_sign_flip_equals_scipy() -> None:
@@ -151,44 +151,44 @@ def test_sign_flip_equals_scipy() -> None:
     expected = scipy.stats.permutation_test(
         (differences,), np.mean, permutation_type="samples", n_resamples=np.inf
     )
-    assert stats.sign_flip_test(differences) == pytest.approx(expected.pvalue)
+    assert hypotheses.sign_flip_test(differences) == pytest.approx(expected.pvalue)
 
 
 # 1,000 null experiments at 5 %: outside 0.025..0.08 with probability below 1e-4.
 def test_sign_flip_holds_its_level() -> None:
     rng = np.random.default_rng(0)
-    p = [stats.sign_flip_test(rng.normal(size=8)) for _ in range(1000)]
+    p = [hypotheses.sign_flip_test(rng.normal(size=8)) for _ in range(1000)]
     assert 0.025 <= np.mean(np.array(p) <= 0.05) <= 0.08
 
 
 def test_large_samples_are_flipped_at_random() -> None:
-    p = stats.sign_flip_test(np.random.default_rng(0).normal(2, 1, 20), n_resamples=2000)
+    p = hypotheses.sign_flip_test(np.random.default_rng(0).normal(2, 1, 20), n_resamples=2000)
     assert p == 1 / 2000
 
 
 def test_paired_contrast() -> None:
     clusters = np.repeat(np.arange(4), 2)
-    contrast = stats.paired_contrast(10 + clusters, np.full(8, 10), clusters)
+    contrast = hypotheses.paired_contrast(10 + clusters, np.full(8, 10), clusters)
     assert contrast.difference.estimate == 1.5
     assert contrast.superiority == pytest.approx((3 + 0.5) / 4)
     assert contrast.dz == pytest.approx(1.5 / np.std([0, 1, 2, 3], ddof=1))
 
 
 def test_holm() -> None:
-    adjusted = stats.holm([0.01, 0.04, np.nan, 0.03])
+    adjusted = hypotheses.holm([0.01, 0.04, np.nan, 0.03])
     assert adjusted == pytest.approx([0.03, 0.06, np.nan, 0.06], nan_ok=True)
 
 
 def test_kaplan_meier_by_hand() -> None:
-    curve = stats.kaplan_meier([10, 11, 14, 14], [False, False, False, True])
+    curve = censored.kaplan_meier([10, 11, 14, 14], [False, False, False, True])
     assert list(curve["k"]) == [10, 11, 14]
     assert list(curve["survival"]) == pytest.approx([0.75, 0.5, 0.25])
 
 
 def test_median_of_censored_counts() -> None:
-    assert stats.censored_median([10, 11, 12], [False] * 3) == 11
-    assert stats.censored_median([14, 14, 12], [True, True, False]) == np.inf
-    assert np.isnan(stats.censored_median([], []))
+    assert censored.censored_median([10, 11, 12], [False] * 3) == 11
+    assert censored.censored_median([14, 14, 12], [True, True, False]) == np.inf
+    assert np.isnan(censored.censored_median([], []))
 
 
 def test_expanded_level_reaches_student() -> None:

@@ -1,0 +1,104 @@
+"""Cells, their trials and seeds: what every frame starts from. Cells keep the sweep's order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from typing import Any
+
+import pandas as pd
+
+from analysis import stats
+from analysis.load import Results
+from study.results import PROTOCOLS, SOURCES, count_columns
+
+PRIMARY_ENDPOINTS = ("mode_recall", "spurious_mass", "fkl_nats")
+
+
+def named_rows(frame: pd.DataFrame) -> list[Any]:
+    """List a frame's rows as named tuples; a place to say once that columns have no types."""
+    return list(frame.itertuples(index=False))
+
+
+def done_trials(trials: pd.DataFrame) -> pd.DataFrame:
+    """Keep the trials that were trained and measured to the end."""
+    return trials[trials["status"] == "done"]
+
+
+def cells(results: Results) -> pd.DataFrame:
+    """Count each cell's trials, finished or not.
+
+    Returns
+    -------
+    pandas.DataFrame
+        cell, the factors, n_planned, n_done, n_failed (diverged, timed out, failed), n_missing
+        (planned, not yet run), n_data and n_init (seeds among the finished).
+    """
+    return _cells(results).copy()
+
+
+@lru_cache(maxsize=4)
+def _cells(results: Results) -> pd.DataFrame:
+    trials, factors = results.trials, list(results.manifest.factors)
+    planned = results.plan["cell"].value_counts()
+    rows = []
+    for cell, group in trials.groupby("cell", sort=False):
+        done = done_trials(group)
+        n_planned = int(planned.get(cell, len(group)))
+        rows.append(
+            {"cell": cell}
+            | {name: group[name].iloc[0] for name in factors}
+            | {
+                "n_planned": n_planned,
+                "n_done": len(done),
+                "n_failed": len(group) - len(done),
+                "n_missing": n_planned - len(group),
+                "n_data": done["data_seed"].nunique(),
+                "n_init": done["init_seed"].nunique(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def lost_controls(results: Results) -> pd.DataFrame:
+    """List the mixtures whose control was not counted: control_id, status, message."""
+    lost = results.controls[results.controls["status"] != "done"]
+    return lost[["control_id", "status", "message"]].reset_index(drop=True)
+
+
+def independent_factors(cell_frame: pd.DataFrame, factors: Sequence[str]) -> list[str]:
+    """Order the factors for drawing: the x axis first, then those that split panels.
+
+    x is the numeric factor with the most levels. A factor that another one already determines
+    (axes that move together, a rule and the number it implies) is left out.
+    """
+    levels = {name: cell_frame[name].nunique() for name in factors}
+    numeric = [name for name in factors if pd.api.types.is_numeric_dtype(cell_frame[name])]
+    numeric = [name for name in numeric if not pd.api.types.is_bool_dtype(cell_frame[name])]
+    ranked = sorted(factors, key=lambda name: (name not in numeric, -levels[name]))
+    kept: list[str] = []
+    for name in ranked:
+        determined = kept and cell_frame.groupby(kept)[name].nunique().max() <= 1
+        if levels[name] > 1 and not determined:
+            kept.append(name)
+    return kept
+
+
+def interval_row(interval: stats.Interval, n_trials: int) -> dict[str, Any]:
+    row = asdict(interval)
+    row["n_data"] = row.pop("n_clusters")
+    row["interval"] = row.pop("kind")
+    return row | {"n_trials": n_trials}
+
+
+def by_cell(results: Results) -> Iterable[tuple[dict[str, Any], pd.DataFrame]]:
+    factors = list(results.manifest.factors)
+    for cell, group in done_trials(results.trials).groupby("cell", sort=False):
+        yield {"cell": cell} | {name: group[name].iloc[0] for name in factors}, group
+
+
+def counted_pairs(trials: pd.DataFrame) -> list[tuple[str, str]]:
+    """List the (source, protocol) pairs that at least one trial counted."""
+    pairs = [(source, protocol) for protocol in PROTOCOLS for source in SOURCES]
+    return [pair for pair in pairs if trials[count_columns(*pair)[0]].notna().any()]
