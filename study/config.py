@@ -6,8 +6,9 @@ configuration dataclasses live in `study.sections`; import them from here.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from study.sections import (
     Sweep,
     TrainingConfig,
     all_fields,
+    checkpoint_epochs,
     is_excluded,
     make_cell,
     replicate_fields,
@@ -55,7 +57,9 @@ __all__ = [
     "SweepError",
     "TrainingConfig",
     "all_fields",
+    "checkpoint_epochs",
     "load_sweep",
+    "read_resolved",
     "resolve",
     "shrink",
     "sweep_hash",
@@ -109,6 +113,31 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
         raise root.error(f"a sweep file is a list of fields such as name and grid; found {found}")
     settings = [_parse_override(text) for text in overrides]
     return _Loader(Node(root.value, str(path)), settings).load()
+
+
+def read_resolved(
+    form: Mapping[str, Any], overrides: Sequence[str] = (), *, place: str = "manifest.json"
+) -> Sweep:
+    """Read the resolved form of a sweep, as a results folder's manifest holds it.
+
+    Parameters
+    ----------
+    form : mapping
+        As `resolve` returns.
+    overrides : sequence of str
+        As in `load_sweep`.
+    place : str
+        Where the form is from, for messages.
+
+    Raises
+    ------
+    SweepError
+        As in `load_sweep`.
+    """
+    root = parse_yaml(json.dumps(form), place=place, numbered=False)
+    if not root.is_mapping:
+        raise root.error("holds no sweep")
+    return _Loader(root, [_parse_override(text) for text in overrides]).load()
 
 
 def _parse_override(text: str) -> tuple[str, Node]:

@@ -2,7 +2,8 @@
 
 A stack is a set of trainings of equal tensor shapes, trained together; weights of the loss,
 learning rates, seeds and mixtures may differ inside. Trials that differ only in how they are
-measured share a training and stay in one stack. A control batch counts the data of a few mixtures.
+measured share a training and stay in one stack; if its weights are stored, they form a stack that
+loads them. A control batch counts the data of a few mixtures.
 """
 
 from __future__ import annotations
@@ -12,17 +13,28 @@ import heapq
 import itertools
 import json
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from study.config import DetectionConfig, MixtureConfig, ModelConfig, Sweep, resolve, sweep_hash
-from study.trials import Trial, config_columns, expand, factors, show_value
+from study.trials import (
+    DATA_VERSION,
+    SCORING_VERSION,
+    TRAINING_VERSION,
+    StoredTraining,
+    Trial,
+    config_columns,
+    expand,
+    factors,
+    show_value,
+)
 
 __all__ = [
     "Control",
     "ControlBatch",
     "Stack",
+    "StoredTraining",
     "Trial",
     "Unit",
     "config_columns",
@@ -30,6 +42,7 @@ __all__ = [
     "factors",
     "n_weights",
     "plan_controls",
+    "plan_loaded",
     "plan_stacks",
     "plan_units",
     "sweep_manifest",
@@ -39,6 +52,8 @@ __all__ = [
 # Beyond 16 to 32 models a stack no longer fits a CPU core's cache and is slower again.
 AUTO_STACK_SIZE = 16
 CONTROLS_PER_BATCH = 8
+# Trials of stored weights share nothing but the reading of their file.
+LOADED_PER_STACK = 8
 # Work of a training that a stack of any size pays once, as a share of one model's: measured on
 # CPU, 6.9 s for a stack of one against 5.1 s a model in a stack of 16.
 STACK_OVERHEAD = 0.35
@@ -57,9 +72,12 @@ class Stack:
     ----------
     trials : tuple of Trial
         Trials that share a training are neighbours.
+    stored : tuple of StoredTraining
+        Where the weights are, if they are loaded instead of trained.
     """
 
     trials: tuple[Trial, ...]
+    stored: tuple[StoredTraining, ...] = ()
 
     @property
     def stack_id(self) -> str:
@@ -101,6 +119,11 @@ class Stack:
     def shape(self) -> str:
         """The tensor shapes, for people."""
         first = self.trials[0]
+        if self.stored:
+            return (
+                f"{len(self.trials)} trial{'s' * (len(self.trials) > 1)} of stored weights, "
+                f"{first.detection.n_samples:,} points each"
+            )
         mixture, model, training = first.mixture, first.model, first.training
         widths, n_models = [mixture.dim, *model.hidden, model.latent_dim], self.n_models
         return (
@@ -111,7 +134,7 @@ class Stack:
 
     def singles(self) -> tuple[Stack, ...]:
         """Take the stack apart: one stack a trial, in order."""
-        return tuple(Stack(trials=(trial,)) for trial in self.trials)
+        return tuple(replace(self, trials=(trial,)) for trial in self.trials)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +219,7 @@ def plan_units(
     recorded: Sequence[Trial] = (),
     recorded_controls: Collection[str] = (),
     stack_size: int | Literal["auto"] = "auto",
+    stored: Mapping[str, StoredTraining] | None = None,
 ) -> tuple[Unit, ...]:
     """Plan the work of some trials: control batches first, then stacks, largest work first.
 
@@ -211,10 +235,62 @@ def plan_units(
         Ids of controls that need no counting.
     stack_size : int or "auto"
         Most models of a stack.
+    stored : mapping of training_id to StoredTraining, optional
+        Trainings whose weights are loaded.
     """
     max_size = None if stack_size == "auto" else stack_size
     controls = plan_controls([*trials, *recorded], n_workers=n_workers, recorded=recorded_controls)
-    return (*controls, *plan_stacks(trials, n_workers=n_workers, max_size=max_size))
+    stored = stored or {}
+    loaded = [trial for trial in trials if is_loadable(trial, stored)]
+    trained = [trial for trial in trials if not is_loadable(trial, stored)]
+    return (
+        *controls,
+        *plan_stacks(trained, n_workers=n_workers, max_size=max_size),
+        *plan_loaded(loaded, n_workers=n_workers, stored=stored),
+    )
+
+
+def is_loadable(trial: Trial, stored: Mapping[str, StoredTraining]) -> bool:
+    """Say whether a trial can be measured from stored weights.
+
+    One that counts while it trains cannot.
+    """
+    found = stored.get(trial.training_id)
+    return found is not None and found.shard != "" and not trial.detection.at_checkpoints
+
+
+def plan_loaded(
+    trials: Sequence[Trial], *, n_workers: int, stored: Mapping[str, StoredTraining]
+) -> tuple[Stack, ...]:
+    """Group trials whose weights are stored: few to a stack, those of one shard together.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+    n_workers : int
+    stored : mapping of training_id to StoredTraining
+
+    Returns
+    -------
+    tuple of Stack
+        Most points to count first.
+    """
+    if not trials:
+        return ()
+    # Where the trainings lie, and the trials of each together; most work first.
+    listed = sorted(
+        trials,
+        key=lambda t: (-t.detection.n_samples, stored[t.training_id].shard, t.training_id),
+    )
+    size = min(LOADED_PER_STACK, math.ceil(len(listed) / n_workers))
+    stacks = []
+    start = 0
+    for length in _lengths(len(listed), size):
+        part = tuple(listed[start : start + length])
+        ids = dict.fromkeys(trial.training_id for trial in part)
+        stacks.append(Stack(trials=part, stored=tuple(stored[key] for key in ids)))
+        start += length
+    return tuple(stacks)
 
 
 def plan_stacks(
@@ -391,4 +467,10 @@ def sweep_manifest(sweep: Sweep, trials: Sequence[Trial]) -> dict[str, Any]:
         "sweep": resolve(sweep),
         "sweep_hash": sweep_hash(sweep),
         "n_trials": len(trials),
+        "versions": stage_versions(),
     }
+
+
+def stage_versions() -> dict[str, int]:
+    """Say which version of each stage this code is."""
+    return {"data": DATA_VERSION, "training": TRAINING_VERSION, "scoring": SCORING_VERSION}

@@ -326,3 +326,26 @@ def _make_section(section: str, values: tuple[tuple[str, Any], ...]) -> Any:
 def is_excluded(cell: Cell, exclusion: Exclusion) -> bool:
     """Whether an exclusion matches a cell."""
     return all(cell.get(name) in values for name, values in exclusion)
+
+
+def checkpoint_epochs(training: TrainingConfig) -> frozenset[int]:
+    """Return the epochs at whose end a checkpoint is recorded.
+
+    Parameters
+    ----------
+    training : TrainingConfig
+
+    Returns
+    -------
+    frozenset of int
+        Counted from 1; always holds the last epoch.
+
+    Examples
+    --------
+    >>> sorted(checkpoint_epochs(TrainingConfig(epochs=25, checkpoints=10)))
+    [10, 20, 25]
+    """
+    wanted = training.checkpoints
+    if isinstance(wanted, int):
+        wanted = tuple(range(wanted, training.epochs + 1, wanted))
+    return frozenset((*wanted, training.epochs))

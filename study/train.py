@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 
-from study.config import ModelConfig, TrainingConfig
+from study.config import ModelConfig, TrainingConfig, checkpoint_epochs
 from study.fitted import FittedVAE, Member, initial_stack
 from study.program import Program, models_per_program
 
@@ -244,26 +244,3 @@ def _programs(fitted: FittedVAE, points: np.ndarray, batch_size: int) -> list[Pr
         )
         for start in range(0, len(members), size)
     ]
-
-
-def checkpoint_epochs(training: TrainingConfig) -> frozenset[int]:
-    """Return the epochs at whose end a checkpoint is recorded.
-
-    Parameters
-    ----------
-    training : TrainingConfig
-
-    Returns
-    -------
-    frozenset of int
-        Counted from 1; always holds the last epoch.
-
-    Examples
-    --------
-    >>> sorted(checkpoint_epochs(TrainingConfig(epochs=25, checkpoints=10)))
-    [10, 20, 25]
-    """
-    wanted = training.checkpoints
-    if isinstance(wanted, int):
-        wanted = tuple(range(wanted, training.epochs + 1, wanted))
-    return frozenset((*wanted, training.epochs))

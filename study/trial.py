@@ -101,13 +101,12 @@ def stack_events(stack: Stack, *, device: str = "cpu") -> Generator[Report, None
     """
     trainings = stack.trainings
     leads = [trials[0] for trials in trainings]
-    data_sets = [_data_set(trial) for trial in leads]
     tables: Tables = {}
     started = time.perf_counter()
     counting_s = 0.0
     steps = train_checkpoints(
-        np.stack([data.training for data in data_sets]),
-        [_member(trial) for trial in leads],
+        np.stack([_data_set(trial).training for trial in leads]),
+        [member_of(trial) for trial in leads],
         model=leads[0].model,
         training=leads[0].training,
         device=device,
@@ -125,14 +124,18 @@ def stack_events(stack: Stack, *, device: str = "cpu") -> Generator[Report, None
     train_s = (time.perf_counter() - started - counting_s) / len(trainings)
     n_counted = 0
     for index, trials in enumerate(trainings):
-        _append(tables, "weights", weight_rows(trained.fitted, index, trials[0].training_id))
+        # Weights of a training that did not end well would hide those of one that did.
+        if _status(trials[0], trained, index)[0] == "done":
+            append_rows(
+                tables, "weights", weight_rows(trained.fitted, index, trials[0].training_id)
+            )
         for trial in trials:
             yield {"phase": "counting", "n_counted": n_counted, "done": False}
             n_counted += 1
-            rows = _score_trial(trial, trained, index, data_sets[index])
-            rows["trials"][0] |= {"stack_id": stack.stack_id, "train_s": train_s}
-            for name, added in rows.items():
-                _append(tables, name, added)
+            scored = _score_trial(trial, trained, index)
+            scored["trials"][0] |= {"stack_id": stack.stack_id, "train_s": train_s}
+            for name, added in scored.items():
+                append_rows(tables, name, added)
     for row in tables["trials"]:
         row["device"] = device
     return tables
@@ -142,7 +145,8 @@ def _data_set(trial: Trial) -> DataSet:
     return draw_data_set(trial.mixture, trial.data_seed, trial.detection.n_samples)
 
 
-def _member(trial: Trial) -> Member:
+def member_of(trial: Trial) -> Member:
+    """Say what of a trial belongs to its model of a stack."""
     return Member(
         data_seed=trial.data_seed,
         init_seed=trial.init_seed,
@@ -152,7 +156,8 @@ def _member(trial: Trial) -> Member:
     )
 
 
-def _append(tables: Tables, name: str, rows: Sequence[Row]) -> None:
+def append_rows(tables: Tables, name: str, rows: Sequence[Row]) -> None:
+    """Add rows to one of several tables."""
     tables.setdefault(name, []).extend(rows)
 
 
@@ -185,7 +190,7 @@ def _count_checkpoint(
                     for protocol, count in count_modes(points, trial.detection).items():
                         owner = (trial.trial_id, source, protocol)
                         rows = count_rows(*owner, epoch=checkpoint.epoch, count=count)
-                        _append(tables, "counts", rows)
+                        append_rows(tables, "counts", rows)
 
 
 def _generated(trial: Trial, fitted: FittedVAE, index: int) -> dict[Source, FloatArray]:
@@ -195,22 +200,43 @@ def _generated(trial: Trial, fitted: FittedVAE, index: int) -> dict[Source, Floa
     return {"means": means, "samples": draw_samples(fitted, index, means, sample_seed=seed)}
 
 
-def _score_trial(trial: Trial, trained: TrainedStack, index: int, data: DataSet) -> Tables:
+def _score_trial(trial: Trial, trained: TrainedStack, index: int) -> Tables:
     """Make every row of one trial from a trained stack."""
-    row = trial_row(trial) | {
+    status, message = _status(trial, trained, index)
+    training = {
         "train_recon": trained.train_recon[index, trained.n_epochs_done - 1],
         "train_kl_nats": trained.train_kl_nats[index, trained.n_epochs_done - 1],
         "active_units": int(trained.checkpoints[-1].active_units[index]),
+        "status": status,
+        "message": message,
     }
     curves = curve_rows(trial, trained, index)
-    status, message = _status(trial, trained, index)
-    row |= {"status": status, "message": message, "finished_at": timestamp()}
     if status != "done":
+        row = trial_row(trial) | training | {"finished_at": timestamp()}
         return {"trials": [row], "curves": curves}
-    scored = _measure(trial, trained.fitted, index, data)
-    row |= scored.columns
-    row["finished_at"] = timestamp()
-    return {"trials": [row], "curves": curves, **scored.tables}
+    scored = score_fitted(trial, trained.fitted, index)
+    scored["trials"][0] |= training
+    return {**scored, "curves": curves}
+
+
+def score_fitted(trial: Trial, fitted: FittedVAE, index: int) -> Tables:
+    """Measure one trained model.
+
+    Parameters
+    ----------
+    trial : Trial
+    fitted : FittedVAE
+    index : int
+        Position in the stack.
+
+    Returns
+    -------
+    dict of str to list of dict
+        Rows by table, without what the training itself records.
+    """
+    scored = _measure(trial, fitted, index, _data_set(trial))
+    row = trial_row(trial) | scored.columns | {"finished_at": timestamp()}
+    return {"trials": [row], **scored.tables}
 
 
 def _status(trial: Trial, trained: TrainedStack, index: int) -> tuple[str, str | None]:

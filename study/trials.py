@@ -141,6 +141,52 @@ class Trial:
         return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredTraining:
+    """A training that results hold: what it said of itself, and where its weights are.
+
+    Parameters
+    ----------
+    training_id : str
+    trial_id : str
+        A recorded trial of this training: its curves are those of the training.
+    status, message : str, str or None
+        How the training ended: "done", "diverged" or "timeout".
+    train_recon, train_kl_nats, train_s : float
+    active_units : int
+    location : str
+        The results folder, as workers open it.
+    shard : str
+        Its file of weights in that folder; empty if the training is not done.
+    copied : bool
+        Whether the weights are of another folder, and go into this one too.
+    """
+
+    training_id: str
+    trial_id: str
+    status: str
+    message: str | None
+    train_recon: float
+    train_kl_nats: float
+    train_s: float
+    active_units: int
+    location: str
+    shard: str
+    copied: bool = False
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Columns of the trials table that the training decides."""
+        return {
+            "train_recon": self.train_recon,
+            "train_kl_nats": self.train_kl_nats,
+            "active_units": self.active_units,
+            "train_s": self.train_s,
+            "status": self.status,
+            "message": self.message,
+        }
+
+
 @lru_cache(maxsize=200_000)
 def _digest(kind: str, version: int, *parts: str | int) -> str:
     # Parts are JSON texts, ids and seeds, so this is one JSON list.
