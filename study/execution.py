@@ -321,7 +321,7 @@ class Executor:
                 left.append(trial)
             else:
                 self.display.progress.finish(trial.cell, failed=end[0] != "done")
-        return replace(attempt, unit=Stack(trials=tuple(left)))
+        return replace(attempt, unit=replace(unit, trials=tuple(left)))
 
     def _run_round(self, attempts: Sequence[Attempt], *, name: str) -> list[Loss]:
         callback = ProgressCallback(attempts, self.display, self.stop)

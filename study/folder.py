@@ -364,3 +364,8 @@ def join_location(results: str, name: str) -> str:
         return str(Path(results).absolute() / name)
     place, mark, options = results.partition("?")
     return f"{place.rstrip('/')}/{name}{mark}{options}"
+
+
+def whole_location(location: str) -> str:
+    """Make a local path absolute: workers have another working folder."""
+    return location if "://" in location else str(Path(location).absolute())

@@ -16,8 +16,8 @@ from rich.console import Console
 from study.compaction import compact
 from study.config import ResourcesConfig, Sweep
 from study.estimate import estimate
-from study.folder import first_line, join_location
-from study.grid import Trial, Unit, expand, plan_units, sweep_manifest
+from study.folder import first_line, join_location, whole_location
+from study.grid import StoredTraining, Trial, Unit, expand, is_loadable, plan_units, sweep_manifest
 from study.lock import Lease, LockedError, hold
 from study.progress import Display, SweepProgress, make_display, plan_progress
 from study.ray_environment import set_ray_environment
@@ -34,6 +34,7 @@ from study.results import (
 )
 from study.screens import coverage_table, failure_causes, print_plan
 from study.stopping import EXIT_STOPPED, Stop
+from study.stored import find_stored
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,14 +92,23 @@ class Work:
         Those to run now.
     units : tuple of Unit
         The same as work units, and controls.
+    stored : mapping of training_id to StoredTraining
+        Trainings that are not repeated.
+    taken_over : tuple of Trial
+        Trials of those trainings: their curves are carried over, and if the training did not end
+        well, their rows too.
     """
 
     before: Mapping[str, tuple[str, str]]
     chosen: tuple[Trial, ...]
     units: tuple[Unit, ...]
+    stored: Mapping[str, StoredTraining]
+    taken_over: tuple[Trial, ...]
 
 
-def run(sweep: Sweep, options: argparse.Namespace, stop: Stop) -> int:
+def run(
+    sweep: Sweep, options: argparse.Namespace, stop: Stop, *, location: str | None = None
+) -> int:
     """Run what is left of a sweep, or print what would run.
 
     Parameters
@@ -108,6 +118,8 @@ def run(sweep: Sweep, options: argparse.Namespace, stop: Stop) -> int:
         As `study.sweep.build_parser` makes it.
     stop : Stop
         Told when a signal asks to stop.
+    location : str or None
+        The results folder; None: the one of the sweep's name.
 
     Returns
     -------
@@ -121,7 +133,7 @@ def run(sweep: Sweep, options: argparse.Namespace, stop: Stop) -> int:
     KeyboardInterrupt
         A signal asked to stop at once.
     """
-    location = join_location(options.results, sweep.name)
+    location = location or join_location(options.results, sweep.name)
     job = Job(
         sweep=sweep,
         trials=tuple(expand(sweep)),
@@ -152,14 +164,58 @@ def _plan_work(job: Job, *, known: Mapping[str, tuple[str, str]]) -> Work:
     before = {key: end for key, end in known.items() if end[0] not in job.retried}
     left = [trial for trial in job.trials if trial.trial_id not in before]
     chosen = left[: job.options.limit]
+    stored = _find_stored(job, chosen)
+    ended = {
+        trial.trial_id: (stored[trial.training_id].status, "")
+        for trial in chosen
+        if _ended_badly(trial, stored)
+    }
+    before |= ended
     units = plan_units(
-        chosen,
+        [trial for trial in chosen if trial.trial_id not in ended],
         n_workers=job.n_workers,
         recorded=[trial for trial in job.trials if trial.trial_id in before],
         recorded_controls=_recorded_controls(job.folder, job.retried),
         stack_size=job.sweep.resources.stack_size,
+        stored=stored,
     )
-    return Work(before=before, chosen=tuple(chosen), units=units)
+    return Work(
+        before=before,
+        chosen=tuple(trial for trial in chosen if trial.trial_id not in ended),
+        units=units,
+        stored=stored,
+        taken_over=tuple(
+            trial for trial in chosen if trial.trial_id in ended or is_loadable(trial, stored)
+        ),
+    )
+
+
+def _ended_badly(trial: Trial, stored: Mapping[str, StoredTraining]) -> bool:
+    found = stored.get(trial.training_id)
+    return found is not None and found.status != "done" and not trial.detection.at_checkpoints
+
+
+def _find_stored(job: Job, trials: Sequence[Trial]) -> dict[str, StoredTraining]:
+    """Find the trainings that need not be repeated: in the results, or where weights are from."""
+    if job.options.force or not trials:
+        return {}
+    found = find_stored(job.location, trials, skip=job.retried)
+    trainings, without = found.trainings, found.without_weights
+    if job.options.weights_from is not None:
+        place = whole_location(job.options.weights_from)
+        open_folder(place).read_manifest()
+        other = find_stored(place, trials, skip=job.retried, copied=True)
+        if not other.trainings and not other.without_weights:
+            warn(f"{job.options.weights_from} holds no training of this sweep")
+        trainings = {**other.trainings, **trainings}
+        without |= other.without_weights
+    without -= trainings.keys()
+    if without:
+        warn(
+            f"{len(without)} of the trainings are recorded as done, but their weights are not "
+            "there (weights/ is not kept under version control): they run again"
+        )
+    return trainings
 
 
 def _run_alone(job: Job, lease: Lease) -> int:
@@ -172,6 +228,11 @@ def _run_alone(job: Job, lease: Lease) -> int:
     whole = {key: end for key, end in known.items() if key not in lost}
     work = _plan_work(job, known={} if job.options.force else whole)
     write_plan(job.folder, job.sweep, job.trials)
+    if work.taken_over:
+        # It needs torch, which a plan does without.
+        from study.carried import carry_rows
+
+        carry_rows(job.folder, work.taken_over, work.stored)
     if work.units:
         _execute(job, work, known)
     if job.stop.reason is None:

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -23,6 +22,9 @@ from study.folder import READERS, ResultsFolder, open_folder
 from study.results import drop_doubles
 from study.tables import SCHEMAS, pandas_type
 from study.trials import StoredTraining, Trial
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ENDED = ("done", "diverged", "timeout")
 _COLUMNS = ["train_recon", "train_kl_nats", "train_s", "active_units"]
@@ -36,12 +38,12 @@ class Found:
     Parameters
     ----------
     trainings : dict of training_id to StoredTraining
-    n_without_weights : int
+    without_weights : frozenset of str
         Trainings that are recorded as done but whose weights are not there.
     """
 
     trainings: dict[str, StoredTraining] = field(default_factory=dict)
-    n_without_weights: int = 0
+    without_weights: frozenset[str] = frozenset()
 
 
 def find_stored(
@@ -71,9 +73,11 @@ def find_stored(
     """
     folder = open_folder(location)
     wanted = {trial.training_id: trial for trial in trials}
-    rows = _ended_rows(folder, wanted, skip)
-    if not len(rows):
+    raw = folder.read_raw("trials", _READ)
+    mine = raw.filter(pc.is_in(raw["training_id"], pa.array(list(wanted), pa.string())))
+    if not mine.num_rows:
         return Found()
+    rows = _ended_rows(mine, skip)
     shards = _shards(folder)
     marks = _marked_epochs(folder, set(rows["trial_id"]))
     trainings: dict[str, StoredTraining] = {}
@@ -87,7 +91,7 @@ def find_stored(
             continue
         shard = shards[key] if status == "done" else ""
         trainings[key] = _stored(row, location, shard, copied=copied)
-    return Found(trainings=trainings, n_without_weights=len(without - set(trainings)))
+    return Found(trainings=trainings, without_weights=frozenset(without - set(trainings)))
 
 
 def _stored(row: Mapping[Any, Any], location: str, shard: str, *, copied: bool) -> StoredTraining:
@@ -107,12 +111,9 @@ def _stored(row: Mapping[Any, Any], location: str, shard: str, *, copied: bool) 
     )
 
 
-def _ended_rows(
-    folder: ResultsFolder, wanted: Collection[str], skip: Collection[str]
-) -> pd.DataFrame:
-    """Read the rows of ended trials of the wanted trainings, done ones first."""
-    raw = folder.read_raw("trials", _READ).to_pandas(types_mapper=pandas_type)
-    rows = drop_doubles("trials", raw[raw["training_id"].isin(list(wanted))])
+def _ended_rows(raw: pa.Table, skip: Collection[str]) -> pd.DataFrame:
+    """Keep the rows of ended trainings, done ones first."""
+    rows = drop_doubles("trials", raw.to_pandas(types_mapper=pandas_type))
     ended = [status for status in ENDED if status not in skip]
     rows = rows[rows["status"].isin(ended) & rows["active_units"].notna()]
     return rows.sort_values("status", key=lambda s: s.ne("done"), kind="stable")

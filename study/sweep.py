@@ -49,6 +49,12 @@ def build_parser() -> argparse.ArgumentParser:
         "them, and a done row is replaced by a done row only",
     )
     parser.add_argument(
+        "--weights-from",
+        metavar="FOLDER",
+        help="results folder whose trained networks are measured instead of training them again, "
+        "such as results/latent_dims; they are copied",
+    )
+    parser.add_argument(
         "--results",
         default="results",
         metavar="DIR",

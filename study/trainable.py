@@ -20,6 +20,7 @@ from ray import tune
 
 from study.folder import ResultsFolder, first_line, open_folder
 from study.grid import ControlBatch, Stack, Unit
+from study.rescoring import rescore_events
 from study.results import write_tables
 from study.rows import Tables, failed_rows
 
@@ -154,8 +155,9 @@ def _stack_reports(
     stack: Stack, *, folder: ResultsFolder, device: str
 ) -> Iterator[dict[str, Any]]:
     statuses: list[str] = []
+    events = rescore_events if stack.stored else stack_events
     try:
-        tables = yield from stack_events(stack, device=device)
+        tables = yield from events(stack, device=device)
     except Exception:
         message = traceback.format_exc()[-MAX_MESSAGE_CHARS:]
         if len(stack.trials) > 1:

@@ -1,0 +1,123 @@
+"""Count every trial of a results folder again: `python -m study.rescore results/NAME`.
+
+The networks are loaded, not trained. `--set detection.k_max=60` counts under other settings;
+without it, what a newer version of the scoring counts otherwise is counted again. The folder's
+plan then holds the new trials; the old rows stay in its tables, hidden, and the sweep file's own
+command brings them back. Exit status as `study.sweep`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from study.ray_environment import SessionError
+from study.stopping import Stop, stop_on_signals
+from study.sweep import build_parser as build_sweep_parser
+from study.sweep import say_stopped
+
+# What may be set: nothing that a network's training depends on.
+SETTABLE = ("detection.", "replicates.sample")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m study.rescore",
+        description="Count every trial of a results folder again from its stored weights.",
+    )
+    parser.add_argument("path", help="results folder or s3:// URI, such as results/latent_dims")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="FIELD=VALUE",
+        action="append",
+        default=[],
+        help="a detection field, such as detection.k_max=60, or replicates.sample (repeatable)",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would be counted, write nothing"
+    )
+    parser.add_argument("--address", help="an existing Ray cluster (default: a local one)")
+    parser.add_argument("--workers", type=int, metavar="N", help="units that run at once")
+    screen = parser.add_mutually_exclusive_group()
+    screen.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    screen.add_argument("--json", action="store_true", help="print one JSON object a line")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : sequence of str or None
+        Arguments; None takes the process's.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
+    parser = build_parser()
+    options = parser.parse_args(argv)
+    if options.workers is not None and options.workers < 1:
+        parser.error(f"--workers must be at least 1, not {options.workers}")
+    for text in options.overrides:
+        if not text.strip().startswith(SETTABLE):
+            parser.error(
+                f"--set {text}: only detection fields and replicates.sample can change without "
+                "training; for others run study.sweep"
+            )
+    # Not at the top: --help and a mistyped option answer without waiting for these.
+    from study.config import SweepError
+    from study.results import ResultsError
+    from study.run import EXIT_USAGE
+
+    with stop_on_signals() as stop:
+        try:
+            return _rescore(options, stop)
+        except (SweepError, ResultsError, SessionError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return EXIT_USAGE
+        except KeyboardInterrupt:
+            return say_stopped(stop)
+
+
+def _rescore(options: argparse.Namespace, stop: Stop) -> int:
+    from study.config import read_resolved
+    from study.folder import open_folder, whole_location
+    from study.grid import Trial, expand
+    from study.results import ResultsError, recorded
+    from study.run import run
+    from study.stored import find_stored
+
+    location = whole_location(options.path.rstrip("/"))
+    folder = open_folder(location)
+    manifest = folder.read_manifest()
+    sweep = read_resolved(
+        manifest.get("sweep", {}), options.overrides, place=f"{options.path}/manifest.json"
+    )
+    known = recorded(folder)
+    left: list[Trial] = [trial for trial in expand(sweep) if trial.trial_id not in known]
+    found = find_stored(location, left)
+    if left and not found.trainings:
+        reason = (
+            "it holds no weights (weights/ is not kept under version control)"
+            if found.without_weights
+            else "it records none of these trainings (other versions of data or training)"
+        )
+        raise ResultsError(
+            f"{options.path}: cannot be counted again without training: {reason}; "
+            "run the sweep file with study.sweep, which trains"
+        )
+    defaults = build_sweep_parser().parse_args(["manifest.json"])
+    for name in ("dry_run", "address", "workers", "quiet", "json"):
+        setattr(defaults, name, getattr(options, name))
+    defaults.results = options.path.rstrip("/").rpartition("/")[0] or "."
+    return run(sweep, defaults, stop, location=location)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
