@@ -74,6 +74,8 @@ def find_stored(
     folder = open_folder(location)
     wanted = {trial.training_id: trial for trial in trials}
     raw = folder.read_raw("trials", _READ)
+    if not raw.num_rows:
+        return Found()
     mine = raw.filter(pc.is_in(raw["training_id"], pa.array(list(wanted), pa.string())))
     if not mine.num_rows:
         return Found()

@@ -348,7 +348,7 @@ def run_controls(batch: ControlBatch) -> Tables:
     tables: Tables = {}
     for control in batch.controls:
         for name, rows in _count_control(control).items():
-            _append(tables, name, rows)
+            append_rows(tables, name, rows)
     return tables
 
 
