@@ -229,7 +229,7 @@ def _run_alone(job: Job, lease: Lease) -> int:
     work = _plan_work(job, known={} if job.options.force else whole)
     write_plan(job.folder, job.sweep, job.trials)
     if work.taken_over:
-        # It needs torch, which a plan does without.
+        # It needs pandas, which a plan does without.
         from study.carried import carry_rows
 
         carry_rows(job.folder, work.taken_over, work.stored)

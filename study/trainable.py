@@ -20,7 +20,6 @@ from ray import tune
 
 from study.folder import ResultsFolder, first_line, open_folder
 from study.grid import ControlBatch, Stack, Unit
-from study.rescoring import rescore_events
 from study.results import write_tables
 from study.rows import Tables, failed_rows
 
@@ -93,7 +92,11 @@ def _watchdog(limit_s: float | None) -> Iterator[None]:
 
 
 def stack_events(stack: Stack, *, device: str) -> Generator[dict[str, Any], None, Tables]:
-    """Train and measure a stack: `study.trial.stack_events`."""
+    """Train and measure a stack (`study.trial`), or load and measure it (`study.rescoring`)."""
+    if stack.stored:
+        from study.rescoring import rescore_events
+
+        return rescore_events(stack, device=device)
     from study.trial import stack_events
 
     return stack_events(stack, device=device)
@@ -155,9 +158,8 @@ def _stack_reports(
     stack: Stack, *, folder: ResultsFolder, device: str
 ) -> Iterator[dict[str, Any]]:
     statuses: list[str] = []
-    events = rescore_events if stack.stored else stack_events
     try:
-        tables = yield from events(stack, device=device)
+        tables = yield from stack_events(stack, device=device)
     except Exception:
         message = traceback.format_exc()[-MAX_MESSAGE_CHARS:]
         if len(stack.trials) > 1:
