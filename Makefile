@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quickstart test test-all test-faults lint type schema bench bench-detector
+.PHONY: quickstart test test-all test-faults lint type bench
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -34,10 +34,6 @@ lint: $(VENV)/.installed  ## style, import rules, stale schema
 type: $(VENV)/.installed  ## static types
 	$(RUN) -m mypy
 
-schema: $(VENV)/.installed  ## write sweeps/sweep.schema.json again
-	$(RUN) -m study.schema
-
-bench: bench-detector  ## timings, as ratios measured side by side
-
-bench-detector: $(VENV)/.installed  ## calibration and cost of the mode detector
-	$(RUN) -m benchmarks.detector
+bench: $(VENV)/.installed  ## every benchmark, about an hour; adds to benchmarks/history.csv
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
+	$(RUN) -m benchmarks

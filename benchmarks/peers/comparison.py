@@ -72,7 +72,7 @@ def _is_installed(module: str) -> bool:
         return False
 
 
-def run_ours(n_trials: int, n_epochs: int) -> float:
+def run_ours(n_trials: int, n_epochs: int, *, n_workers: int = N_WORKERS) -> float:
     """Run the sweep and return its wall time in seconds.
 
     Raises
@@ -84,7 +84,7 @@ def run_ours(n_trials: int, n_epochs: int) -> float:
         data = (n_trials + 1) // 2
         arguments = [
             *("study.sweep", str(Path(__file__).with_name("sweep.yaml")), "--quiet"),
-            *("--workers", str(N_WORKERS), "--results", results, "--limit", str(n_trials)),
+            *("--workers", str(n_workers), "--results", results, "--limit", str(n_trials)),
             *("--set", f"training.epochs={n_epochs}", "--set", f"replicates.data={data}"),
         ]
         wall_s, _ = _timed(arguments, results)
