@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -146,7 +146,8 @@ def run(
     if options.dry_run:
         return _show_plan(job)
     with hold(job.folder, on_lost=lambda: stop.interrupt("the lock was lost")) as lease:
-        return _run_alone(job, lease)
+        # Whoever got this far can write here: from now on an outage is waited out.
+        return _run_alone(replace(job, folder=job.folder.patient()), lease)
 
 
 def _show_plan(job: Job) -> int:
@@ -312,10 +313,10 @@ def ray_starts(job: Job, display: Display) -> Iterator[int]:
     """Count the starts of Ray: one, and more while a local Ray dies under its work."""
     for start in range(1, MOST_RAY_STARTS + 1):
         yield start
+        display.progress.running.clear()
         if not job.stop.ray_died or start == MOST_RAY_STARTS:
             return
         job.stop.forget()
-        display.progress.running.clear()
 
 
 @contextlib.contextmanager
@@ -385,7 +386,9 @@ def finish(job: Job, *, n_unasked: int = 0, by_cell: bool = True) -> int:
     by_cell : bool
         Whether to print coverage cell by cell.
     """
-    folder, options = job.folder, job.options
+    # After a run that broke off, waiting for the store would only delay the message.
+    folder = replace(job.folder, patience_s=0.0) if job.stop.is_error else job.folder
+    options = job.options
     ended = finished_ids(folder)
     statuses = [ended.get(trial.trial_id) for trial in job.trials]
     n_left = statuses.count(None) + n_unasked

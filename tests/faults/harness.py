@@ -69,6 +69,15 @@ class Bench:
         fixed = ["--results", place, "--workers", "2"]
         return [sys.executable, "-m", "study.sweep", file, *fixed, *options]
 
+    def environment(self) -> dict[str, str]:
+        """Say what the hooks read."""
+        return {
+            "FAULT_LOG": str(self.log),
+            "FAULT_RUN": str(self.n_runs),
+            "FAULT_ONCE": str(self.place / f"once-{self.n_runs}"),
+            **self.env,
+        }
+
     def start(
         self, *options: str, results: str | None = None, **env: str
     ) -> subprocess.Popen[str]:
@@ -80,10 +89,7 @@ class Bench:
                 **os.environ,
                 "PYTHONPATH": f"{HOOKS}:{ROOT}",
                 "OMP_NUM_THREADS": "1",
-                "FAULT_LOG": str(self.log),
-                "FAULT_RUN": str(self.n_runs),
-                "FAULT_ONCE": str(self.place / f"once-{self.n_runs}"),
-                **self.env,
+                **self.environment(),
                 **env,
             },
             cwd=self.place,

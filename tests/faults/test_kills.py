@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
+import subprocess
+import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.faults.harness import (
     FAULTS,
+    HOOKS,
+    ROOT,
     Bench,
     assert_equal,
     descendants,
@@ -20,102 +27,182 @@ from tests.faults.harness import (
 )
 
 SEED = int(os.environ.get("FAULTS_SEED", "20260101"))
-# Calls that write results, in which a process can die: (role, function of os, how many there are).
-CALLS = (
-    ("driver", "link", 1),
-    ("driver", "fsync", 12),
-    ("driver", "replace", 10),
-    ("worker", "fsync", 12),
-    ("worker", "replace", 12),
-)
-# Shares of the kills: by the clock and process, or inside a call.
-WORKER, RAYLET, DRIVER, CALL = 0.3, 0.15, 0.25, 0.3
+# Kills of whole runs with Ray are dear: a quarter. The others are of the command in one process.
+N_RAY = max(4, FAULTS // 4)
+N_ALONE = FAULTS - N_RAY
+# Calls of os in which a process dies while it writes results, and how many there are in a run.
+CALLS = {
+    "alone": (("driver", "link", 1), ("driver", "fsync", 60), ("driver", "replace", 50)),
+    "ray": (
+        ("driver", "fsync", 12),
+        ("driver", "replace", 10),
+        ("worker", "fsync", 12),
+        ("worker", "replace", 12),
+    ),
+}
 MOST_WORKER_KILLS = 2
-LIFE_S = float(os.environ.get("FAULTS_LIFE_S", "12"))
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(7200)]
 
 
 class Killer:
-    """Kills what a seed says and counts it."""
+    """Kills what a seed says, and counts it.
 
-    def __init__(self, seed: int) -> None:
+    Parameters
+    ----------
+    seed : int
+    life_s : float
+        How long an undisturbed run takes.
+    """
+
+    def __init__(self, seed: int, life_s: float) -> None:
         self.rng = random.Random(seed)
-        self.kills: dict[str, int] = {"worker": 0, "raylet": 0, "driver": 0, "call": 0}
+        self.life_s = life_s
+        self.kills = dict.fromkeys(("worker", "raylet", "driver", "call"), 0)
 
     @property
     def n_kills(self) -> int:
         return sum(self.kills.values())
 
-    def torment(self, bench: Bench) -> int | None:
-        """Run the command once, killing on the way; return its exit status, None if killed."""
-        call = self._call() if self.rng.random() < CALL / (CALL + DRIVER) else ""
-        n_workers_left = MOST_WORKER_KILLS
-        with bench.start(FAULT_CALL=call) as process:
-            ends_at = time.monotonic() + self.rng.uniform(0.3, LIFE_S)
-            while process.poll() is None:
-                if time.monotonic() < ends_at:
-                    time.sleep(0.05)
-                    continue
-                ends_at = time.monotonic() + self.rng.uniform(0.3, LIFE_S / 2)
-                target = self.rng.choices(
-                    ("worker", "raylet", "driver"), (WORKER, RAYLET, DRIVER)
-                )[0]
-                if target == "driver":
-                    process.kill()
-                    self.kills["driver"] += 1
-                elif target == "worker" and not n_workers_left:
-                    continue
-                elif self._kill_below(process.pid, target):
-                    self.kills[target] += 1
-                    n_workers_left -= target == "worker"
-            out, err = process.communicate(timeout=120)
-        if (bench.place / f"once-{bench.n_runs}").exists():
-            self.kills["call"] += 1
-        assert "Traceback" not in out + err, out + err
-        return None if process.returncode == -signal.SIGKILL else process.returncode
+    def moment_s(self) -> float:
+        """Draw when to strike: anywhere in a run, its start included."""
+        return self.rng.uniform(0.0, 1.1 * self.life_s)
 
-    def _call(self) -> str:
-        role, name, most = self.rng.choice(CALLS)
+    def call(self, kind: str) -> str:
+        """Draw a call to die in, for two runs of five."""
+        if self.rng.random() > 0.4:
+            return ""
+        role, name, most = self.rng.choice(CALLS[kind])
         return f"{role}:{name}:{self.rng.randint(1, most)}"
 
-    def _kill_below(self, pid: int, target: str) -> bool:
+    def count_call(self, bench: Bench) -> None:
+        self.kills["call"] += (bench.place / f"once-{bench.n_runs}").exists()
+
+    def kill_below(self, pid: int, target: str) -> bool:
+        """Kill one of the worker processes, or the raylet."""
         marks = {"worker": "ray::", "raylet": "/raylet/raylet "}
         found = [p for p, line in descendants(pid).items() if marks[target] in line]
-        if not found:
-            return False
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.rng.choice(found), signal.SIGKILL)
-            return True
+        if found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.rng.choice(found), signal.SIGKILL)
+                self.kills[target] += 1
+                return True
         return False
 
 
-@pytest.mark.faults
-@pytest.mark.slow
-@pytest.mark.ray
-@pytest.mark.timeout(7200)
-def test_killed_anywhere_the_same_command_finishes_the_same_tables(tmp_path: Path) -> None:
+def torment_ray(bench: Bench, killer: Killer) -> int | None:
+    """Run the command once with Ray, killing on the way; return its status, None if killed."""
+    n_workers_left = MOST_WORKER_KILLS
+    with bench.start(FAULT_CALL=killer.call("ray")) as process:
+        strike_at = time.monotonic() + killer.moment_s()
+        while process.poll() is None:
+            if time.monotonic() < strike_at:
+                time.sleep(0.05)
+                continue
+            target = killer.rng.choices(("worker", "raylet", "driver"), (5, 2, 3))[0]
+            strike_at = time.monotonic() + killer.moment_s() / 3
+            if target == "driver":
+                process.kill()
+                killer.kills["driver"] += 1
+            elif target == "raylet" or n_workers_left:
+                struck = killer.kill_below(process.pid, target)
+                n_workers_left -= struck and target == "worker"
+        out, err = process.communicate(timeout=120)
+    killer.count_call(bench)
+    assert "Traceback" not in out + err, out + err
+    return None if process.returncode == -signal.SIGKILL else process.returncode
+
+
+class Warm:
+    """A warm process whose children run the command without Ray."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+
+    def run(self, bench: Bench, killer: Killer | None) -> int | None:
+        """Run the command once, killing it if there is a killer."""
+        bench.n_runs += 1
+        call = killer.call("alone") if killer else ""
+        log = bench.place / f"output-{bench.n_runs}"
+        env = {**bench.environment(), "FAULT_CALL": call}
+        spec = {"argv": bench.command()[3:], "env": env, "log": str(log)}
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(spec) + "\n")
+        self._process.stdin.flush()
+        pid = int(self._process.stdout.readline())
+        if killer and not call:
+            timer = threading.Timer(killer.moment_s(), self._kill, (pid,))
+            timer.start()
+        status = int(self._process.stdout.readline())
+        if killer and not call:
+            timer.cancel()
+            killer.kills["driver"] += os.WIFSIGNALED(status)
+        if killer:
+            killer.count_call(bench)
+        assert "Traceback" not in log.read_text(), log.read_text()
+        return None if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+    def _kill(self, pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def warm() -> Iterator[Warm]:
+    command = [sys.executable, str(Path(__file__).parent / "warm.py")]
+    env = {**os.environ, "PYTHONPATH": f"{HOOKS}:{ROOT}", "OMP_NUM_THREADS": "1"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=env) as process:
+        yield Warm(process)
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def survive(
+    tmp_path: Path, n_kills: int, run: Callable[[Bench, Killer | None], int | None]
+) -> None:
+    """Run sweeps with kills until there were enough, and check each when it is done.
+
+    Parameters
+    ----------
+    tmp_path : Path
+    n_kills : int
+    run : callable
+        Runs the command of a bench once, under a killer or undisturbed; returns its exit status.
+    """
     calm = Bench(tmp_path / "calm")
-    status, out, err = calm.run()
-    assert status == 0, out + err
+    started = time.monotonic()
+    assert run(calm, None) == 0
+    killer = Killer(SEED, time.monotonic() - started)
     wanted = read_all(calm.results)
-    killer = Killer(SEED)
     n_sweeps = n_runs = 0
-    while killer.n_kills < FAULTS:
+    while killer.n_kills < n_kills:
         bench = Bench(tmp_path / f"sweep{n_sweeps}")
         before: dict[int, set[str]] = {}
-        status = None
+        status: int | None = None
         while status != 0:
             before[bench.n_runs + 1] = bench.finished()
-            if killer.n_kills < FAULTS:
-                status = killer.torment(bench)
-            else:
-                status, out, err = bench.run()
-                assert status == 0, out + err
-            assert status in (None, 0, 1), status
+            status = run(bench, killer if killer.n_kills < n_kills else None)
+            assert status in ((None, 0, 1) if killer.n_kills < n_kills else (None, 0)), status
             n_runs += 1
         assert_equal(read_all(bench.results), wanted)
         assert bench.recomputed(before) == set()
         assert bench.strays() == []
         n_sweeps += 1
-        print(
-            f"{killer.n_kills} kills {killer.kills}, {n_sweeps} sweeps, {n_runs} runs", flush=True
-        )
+        counts = f"{killer.n_kills} kills {killer.kills}, {n_sweeps} sweeps, {n_runs} runs"
+        print(f"{counts}, {killer.life_s:.1f} s undisturbed", flush=True)
+
+
+def test_the_command_alone_survives_kills(tmp_path: Path, warm: Warm) -> None:
+    survive(tmp_path, N_ALONE, warm.run)
+
+
+@pytest.mark.ray
+def test_driver_workers_and_raylet_survive_kills(tmp_path: Path) -> None:
+    def run(bench: Bench, killer: Killer | None) -> int | None:
+        return bench.run()[0] if killer is None else torment_ray(bench, killer)
+
+    survive(tmp_path, N_RAY, run)

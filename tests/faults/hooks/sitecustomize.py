@@ -32,9 +32,9 @@ def log(**event):
         stream.write(line)
 
 
-def kill_in_call(spec):
+def kill_in_call(spec, myself):
     wanted, name, count = spec.split(":")
-    if role() != wanted:
+    if myself != wanted:
         return
     original = getattr(os, name)
     left = [int(count)]
@@ -82,7 +82,8 @@ def watch_trainable(module):
     def logged_events(stack, **options):
         log(training=[trial.trial_id for trial in stack.trials])
         for trial in stack.trials:
-            poison(bad.get(str(trial.init_seed)))
+            if trial.training.learning_rate < 1:
+                poison(bad.get(str(trial.init_seed)))
         return (yield from stack_events(stack, **options))
 
     def logged_write(folder, part_id, tables):
@@ -116,4 +117,4 @@ class Hook(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 if os.environ.get("FAULT_LOG") and role():
     sys.meta_path.insert(0, Hook())
     if os.environ.get("FAULT_CALL"):
-        kill_in_call(os.environ["FAULT_CALL"])
+        kill_in_call(os.environ["FAULT_CALL"], role())
