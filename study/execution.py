@@ -420,13 +420,18 @@ class _announcing:
     def _wait(self) -> None:
         while not self._ended.wait(POLL_S):
             if self._stop.reason is not None:
-                self._display.note(
-                    f"{self._stop.reason}: stopping. Finished stacks are kept, running ones are "
-                    "given up; Ctrl-C again stops at once."
-                )
+                self._display.note(self._message())
                 if not self._ended.wait(TUNE_ENDS_S):
                     self._stop.interrupt("Ray does not end")
                 return
+
+    def _message(self) -> str:
+        if self._stop.is_error:
+            return f"{self._stop.reason}. Running stacks are given up, finished ones are kept."
+        return (
+            f"{self._stop.reason}: stopping. Finished stacks are kept, running ones are given up; "
+            "Ctrl-C again stops at once."
+        )
 
 
 def _unit_folder(trial: Any) -> str:

@@ -152,12 +152,10 @@ def format_duration(seconds: float | None) -> str:
 def status_line(progress: SweepProgress) -> str:
     """Write the whole state in one line."""
     rate = progress.trials_per_minute
-    parts = [
-        f"{progress.n_finished}/{progress.n_trials} trials",
-        f"{rate:.1f} trials/min" if rate else "measuring speed",
-        f"{format_duration(progress.elapsed_s)} so far",
-        f"about {format_duration(progress.seconds_left)} left",
-    ]
+    parts = [f"{progress.n_finished}/{progress.n_trials} trials"]
+    if rate:
+        parts += [f"{rate:.1f}/min", f"about {format_duration(progress.seconds_left)} left"]
+    parts.append(f"{format_duration(progress.elapsed_s)} so far")
     if progress.n_failed:
         parts.insert(1, f"{progress.n_failed} failed")
     return ", ".join(parts)

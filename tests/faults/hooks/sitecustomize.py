@@ -83,7 +83,7 @@ def watch_trainable(module):
         log(training=[trial.trial_id for trial in stack.trials])
         for trial in stack.trials:
             if trial.training.learning_rate < 1:
-                poison(bad.get(str(trial.init_seed)))
+                poison(bad.get(trial.init_seed))
         return (yield from stack_events(stack, **options))
 
     def logged_write(folder, part_id, tables):
