@@ -166,8 +166,11 @@ def _stack_reports(
             for single in stack.singles():
                 for report in _stack_reports(single, folder=folder, device=device):
                     statuses += report.get("statuses", [])
-                    if not report["done"]:
-                        yield report
+                    # Also the last one is passed on: writing ends there, and with it the time that
+                    # the watchdog does not count.
+                    yield (
+                        report | {"phase": "written", "done": False} if report["done"] else report
+                    )
             yield {"phase": "finished", "done": True, "statuses": statuses}
             return
         tables = failed_rows(stack, message)

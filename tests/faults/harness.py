@@ -21,6 +21,8 @@ from study.results import finished_ids, read_table
 ROOT = Path(__file__).resolve().parents[2]
 HOOKS = Path(__file__).parent / "hooks"
 # How often a fault is tried: 200 is the full number, a tenth is for every change.
+# A run takes seconds; on a crowded machine, minutes.
+PATIENCE_S = 900.0
 FAULTS = int(os.environ.get("FAULTS", "20"))
 TABLES = ("trials", "controls", "curves", "counts", "components", "recall", "points")
 # When, in which stack and how fast: all else must be equal.
@@ -103,7 +105,7 @@ class Bench:
         """Run the command to its end."""
         with self.start(*options, **env) as process:
             try:
-                out, err = process.communicate(timeout=240)
+                out, err = process.communicate(timeout=PATIENCE_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 out, err = process.communicate()

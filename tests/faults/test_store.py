@@ -141,7 +141,7 @@ def test_an_outage_in_the_middle_costs_nothing(tmp_path: Path, keys: None) -> No
             proxy.down()
             time.sleep(OUTAGE_S)
             proxy.up()
-            out, err = process.communicate(timeout=240)
+            out, err = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0, out + err
         assert err == ""
         sweep = location(proxy.port, "bucket/all/tiny")

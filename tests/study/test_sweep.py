@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 
 import study.run
+from study.lock import hold
 from study.results import open_folder, read_table
 from study.run import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, Job, Work
 from study.sweep import main
@@ -142,6 +144,41 @@ def test_a_run_that_was_stopped_says_so(
     monkeypatch.setattr(study.run, "_execute", lambda *_: None)
     assert run(sweep_file) == EXIT_STOPPED
     assert "run the same command again" in capsys.readouterr().out
+
+
+def test_force_runs_everything_again_and_replaces_the_rows(
+    sweep_file: Path, inline: list[Any]
+) -> None:
+    run(sweep_file)
+    before = table(sweep_file).set_index("trial_id")["finished_at"]
+    inline.clear()
+    assert run(sweep_file, "--force") == EXIT_DONE
+    assert sum(len(unit.trials) for unit in inline) == 4
+    after = table(sweep_file).set_index("trial_id")["finished_at"]
+    assert (after[before.index] > before).all()
+    inline.clear()
+    assert run(sweep_file) == EXIT_DONE
+    assert inline == []
+
+
+def test_a_second_run_at_once_is_refused_by_the_name_of_the_first(
+    sweep_file: Path, inline: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with hold(open_folder(sweep_file.parent / "results" / "tiny")):
+        assert run(sweep_file) == EXIT_USAGE
+    error = capsys.readouterr().err
+    assert f"another process writes here: process {os.getpid()} of " in error
+    assert error.count("\n") == 1
+    assert inline == []
+    assert run(sweep_file) == EXIT_DONE
+
+
+def test_a_dashboard_that_is_not_installed_is_named(
+    sweep_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert run(sweep_file, "--dashboard") == EXIT_USAGE
+    assert "ray[default]" in capsys.readouterr().err
 
 
 def test_a_dry_run_writes_nothing(sweep_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +59,24 @@ def test_a_good_stack_writes_once_and_says_so(
     reports = list(unit_events(make_stack(1), folder=folder, device="cpu"))
     assert reports[-1]["statuses"] == ["done"]
     assert len(folder.part_files("trials")) == 1
+
+
+def test_time_after_a_write_is_watched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that is away is no hang; the training that follows may be one."""
+    monkeypatch.setattr(study.trainable, "stack_events", fake_events)
+    reports = list(unit_events(make_stack(3), folder=open_folder(tmp_path), device="cpu"))
+    phases = [report["phase"] for report in reports]
+    for index, phase in enumerate(phases[:-1]):
+        if phase == "writing":
+            assert phases[index + 1] in ("written", "finished")
+
+
+def test_a_process_that_hangs_ends_with_its_traces() -> None:
+    code = (
+        "import time; from study.trainable import _watchdog\nwith _watchdog(0.5): time.sleep(60)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    assert done.returncode == 1
+    assert study.trainable.HUNG_MARK in done.stderr
