@@ -166,11 +166,9 @@ def _stack_reports(
             for single in stack.singles():
                 for report in _stack_reports(single, folder=folder, device=device):
                     statuses += report.get("statuses", [])
-                    # Also the last one is passed on: writing ends there, and with it the time that
-                    # the watchdog does not count.
-                    yield (
-                        report | {"phase": "written", "done": False} if report["done"] else report
-                    )
+                    # Also the last one is passed on: it ends the writing, which is not watched.
+                    ended = {"phase": "written", "done": False} if report["done"] else {}
+                    yield report | ended
             yield {"phase": "finished", "done": True, "statuses": statuses}
             return
         tables = failed_rows(stack, message)
