@@ -90,11 +90,22 @@ class EpochBuffers:
 
     def draw(self) -> None:
         """Shuffle the points and draw the noise of the next epoch, for each model by itself."""
-        n_samples, device = self._points.shape[2], self._points.device
-        for index, (shuffle, noise) in enumerate(self._streams):
-            order = torch.randperm(n_samples, generator=shuffle, device=device)
-            torch.index_select(self._points[index], 1, order, out=self._shuffled[index])
+        for index, (_, noise) in enumerate(self._streams):
             self._noise[index].normal_(generator=noise)
+        if self._points.device.type == "cpu":
+            for index, (shuffle, _) in enumerate(self._streams):
+                order = torch.randperm(self._points.shape[2], generator=shuffle)
+                torch.index_select(self._points[index], 1, order, out=self._shuffled[index])
+        else:
+            self._shuffle_by_keys()
+
+    def _shuffle_by_keys(self) -> None:
+        """Shuffle with one kernel a model and one sort for all: launches are what a GPU minds."""
+        keys = torch.empty(self._points[:, 0].shape, device=self._points.device)
+        for key, (shuffle, _) in zip(keys, self._streams, strict=True):
+            key.uniform_(generator=shuffle)
+        order = keys.argsort(dim=1)[:, None].expand_as(self._points)
+        torch.gather(self._points, 2, order, out=self._shuffled)
 
     def means(self) -> tuple[np.ndarray, np.ndarray]:
         """Return reconstruction and KL of the epoch just done, averaged over its points.

@@ -342,7 +342,7 @@ class Executor:
             UnitTrainable,
             units=units,
             location=self.location,
-            device=device_name(self.resources),
+            device=self.resources.torch_device,
         )
         per_unit = {"cpu": self.resources.cpus, "gpu": self.resources.gpus}
         tuner = tune.Tuner(
@@ -436,10 +436,3 @@ class _announcing:
 
 def _unit_folder(trial: Any) -> str:
     return f"unit-{trial.config['unit']}"
-
-
-def device_name(resources: ResourcesConfig) -> str:
-    """Say the torch device of a unit: CUDA when it has a GPU, unless the sweep names one."""
-    if resources.device != "auto":
-        return resources.device
-    return "cuda" if resources.gpus > 0 else "cpu"

@@ -25,7 +25,8 @@ from torch import Tensor
 
 from study.config import Activation
 from study.epoch import Batch
-from study.vae import LOG_VARIANCE, Layer, ParameterStack, StackedVAE, zero_parameters
+from study.layout import LOG_VARIANCE
+from study.vae import Layer, ParameterStack, StackedVAE, zero_parameters
 
 aten = torch.ops.aten
 Operation = Callable[[], object]
@@ -182,11 +183,13 @@ class BatchScratch:
     Parameters
     ----------
     vae : StackedVAE
+    half_kl_weights : Tensor of shape (n_models, 1, 1)
+        beta / 2.
     n_samples : int
         Samples in the batch.
     """
 
-    def __init__(self, vae: StackedVAE, n_samples: int) -> None:
+    def __init__(self, vae: StackedVAE, half_kl_weights: Tensor, *, n_samples: int) -> None:
         def empty(width: int) -> Tensor:
             return torch.empty(vae.n_models, width, n_samples, device=vae.device)
 
@@ -197,6 +200,8 @@ class BatchScratch:
         # Factors are tensors: a Python number costs more than the product at these sizes.
         self.half = torch.full((1, 1, 1), 0.5, device=vae.device)
         self.slope = torch.full((1, 1, 1), 2 / n_samples, device=vae.device)
+        self.kl_weight = half_kl_weights / n_samples
+        self.minus_kl_weight = -self.kl_weight
         self.heads_grad = empty(2 * latent_dim)
         self.means_grad = empty(vae.dim)
         # The decoder's widths are the encoder's reversed, so both use one set of gradients.
@@ -244,7 +249,9 @@ class GradientPass:
         """
         n_samples = batch.points.shape[2]
         if n_samples not in self._scratch:
-            self._scratch[n_samples] = BatchScratch(self._vae, n_samples)
+            self._scratch[n_samples] = BatchScratch(
+                self._vae, self._half_kl_weights, n_samples=n_samples
+            )
         scratch = self._scratch[n_samples]
         parameters, gradients = self._vae.parameters, self.gradients
         encoder, decoder = scratch.encoder, scratch.decoder
@@ -266,7 +273,7 @@ class GradientPass:
                 grad=scratch.means_grad,
                 values_grad=scratch.latents_grad,
             ),
-            *self._heads_grad(mu, scratch, n_samples),
+            *_heads_grad(mu, scratch),
             *backward_operations(
                 parameters.encoder,
                 gradients.encoder,
@@ -292,15 +299,16 @@ class GradientPass:
 
         return differentiate
 
-    def _heads_grad(self, mu: Tensor, scratch: BatchScratch, n_samples: int) -> list[Operation]:
-        """Differentiate the loss by mu and the log variance of q(z|x)."""
-        mu_grad, log_variance_grad = scratch.heads_grad.chunk(2, dim=1)
-        weight = self._half_kl_weights / n_samples
-        latents_grad, scaled, shift = scratch.latents_grad, scratch.scaled, scratch.shift
-        return [
-            partial(torch.addcmul, latents_grad, mu, weight, value=2, out=mu_grad),
-            # d/d(log variance): KL term beta / 2 (s^2 - 1); through z, noise * s / 2.
-            partial(torch.mul, scratch.std, weight, out=scaled),
-            partial(torch.addcmul, -weight, scaled, scratch.std, out=scaled),
-            partial(torch.addcmul, scaled, latents_grad, shift, value=0.5, out=log_variance_grad),
-        ]
+
+def _heads_grad(mu: Tensor, scratch: BatchScratch) -> list[Operation]:
+    """Differentiate the loss by mu and the log variance of q(z|x)."""
+    mu_grad, log_variance_grad = scratch.heads_grad.chunk(2, dim=1)
+    weight, minus_weight = scratch.kl_weight, scratch.minus_kl_weight
+    latents_grad, scaled, shift = scratch.latents_grad, scratch.scaled, scratch.shift
+    return [
+        partial(torch.addcmul, latents_grad, mu, weight, value=2, out=mu_grad),
+        # d/d(log variance): KL term beta / 2 (s^2 - 1); through z, noise * s / 2.
+        partial(torch.mul, scratch.std, weight, out=scaled),
+        partial(torch.addcmul, minus_weight, scaled, scratch.std, out=scaled),
+        partial(torch.addcmul, scaled, latents_grad, shift, value=0.5, out=log_variance_grad),
+    ]

@@ -9,13 +9,12 @@ loads them. A control batch counts the data of a few mixtures.
 from __future__ import annotations
 
 import hashlib
-import heapq
 import itertools
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from study.config import DetectionConfig, MixtureConfig, ModelConfig, Sweep, resolve, sweep_hash
 from study.trials import (
@@ -43,25 +42,13 @@ __all__ = [
     "n_weights",
     "plan_controls",
     "plan_loaded",
-    "plan_stacks",
-    "plan_units",
     "sweep_manifest",
     "training_gflop",
 ]
 
-# Beyond 16 to 32 models a stack no longer fits a CPU core's cache and is slower again.
-AUTO_STACK_SIZE = 16
 CONTROLS_PER_BATCH = 8
 # Trials of stored weights share nothing but the reading of their file.
 LOADED_PER_STACK = 8
-# Work of a training that a stack of any size pays once, as a share of one model's: measured on
-# CPU, 6.9 s for a stack of one against 5.1 s a model in a stack of 16.
-STACK_OVERHEAD = 0.35
-# Counting and endpoints of one trial cost about as much as this many GFLOP of training.
-SCORING_GFLOP = 280.0
-SCORING_POINTS = 10_000
-# Above this many models, stacks are filled: balance takes care of itself.
-_MAX_BALANCED = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +122,17 @@ class Stack:
     def singles(self) -> tuple[Stack, ...]:
         """Take the stack apart: one stack a trial, in order."""
         return tuple(replace(self, trials=(trial,)) for trial in self.trials)
+
+    def halves(self) -> tuple[Stack, ...]:
+        """Cut the stack in two by its trainings; a single training is not cut."""
+        trainings = self.trainings
+        middle = (len(trainings) + 1) // 2
+        parts = (trainings[:middle], trainings[middle:])
+        return tuple(
+            replace(self, trials=tuple(itertools.chain.from_iterable(part)))
+            for part in parts
+            if part
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,44 +210,6 @@ def training_gflop(trial: Trial) -> float:
     return per_point * trial.mixture.n_samples * trial.training.epochs / 1e9
 
 
-def plan_units(
-    trials: Sequence[Trial],
-    *,
-    n_workers: int,
-    recorded: Sequence[Trial] = (),
-    recorded_controls: Collection[str] = (),
-    stack_size: int | Literal["auto"] = "auto",
-    stored: Mapping[str, StoredTraining] | None = None,
-) -> tuple[Unit, ...]:
-    """Plan the work of some trials: control batches first, then stacks, largest work first.
-
-    Parameters
-    ----------
-    trials : sequence of Trial
-        Those that are to run.
-    recorded : sequence of Trial
-        Finished ones, whose controls are counted too where they are missing.
-    n_workers : int
-        Units that run at once.
-    recorded_controls : collection of str
-        Ids of controls that need no counting.
-    stack_size : int or "auto"
-        Most models of a stack.
-    stored : mapping of training_id to StoredTraining, optional
-        Trainings whose weights are loaded.
-    """
-    max_size = None if stack_size == "auto" else stack_size
-    controls = plan_controls([*trials, *recorded], n_workers=n_workers, recorded=recorded_controls)
-    stored = stored or {}
-    loaded = [trial for trial in trials if is_loadable(trial, stored)]
-    trained = [trial for trial in trials if not is_loadable(trial, stored)]
-    return (
-        *controls,
-        *plan_stacks(trained, n_workers=n_workers, max_size=max_size),
-        *plan_loaded(loaded, n_workers=n_workers, stored=stored),
-    )
-
-
 def is_loadable(trial: Trial, stored: Mapping[str, StoredTraining]) -> bool:
     """Say whether a trial can be measured from stored weights.
 
@@ -285,136 +245,12 @@ def plan_loaded(
     size = min(LOADED_PER_STACK, math.ceil(len(listed) / n_workers))
     stacks = []
     start = 0
-    for length in _lengths(len(listed), size):
+    for length in even_lengths(len(listed), size):
         part = tuple(listed[start : start + length])
         ids = dict.fromkeys(trial.training_id for trial in part)
         stacks.append(Stack(trials=part, stored=tuple(stored[key] for key in ids)))
         start += length
     return tuple(stacks)
-
-
-def plan_stacks(
-    trials: Sequence[Trial], *, n_workers: int, max_size: int | None = None
-) -> tuple[Stack, ...]:
-    """Group trials into stacks of equal shapes that keep all workers busy to the end.
-
-    Of all sizes up to the largest allowed, that one is taken whose stacks, given to workers
-    largest first, would end soonest. Stacks of one shape differ by at most one model.
-
-    Parameters
-    ----------
-    trials : sequence of Trial
-    n_workers : int
-    max_size : int or None
-        Most models of a stack; None takes 16, which suits CPUs.
-
-    Returns
-    -------
-    tuple of Stack
-        Largest work first.
-
-    Raises
-    ------
-    ValueError
-        If `n_workers` or `max_size` is below 1.
-    """
-    largest = AUTO_STACK_SIZE if max_size is None else max_size
-    if n_workers < 1 or largest < 1:
-        raise ValueError(f"n_workers and max_size must be at least 1: {n_workers}, {max_size}")
-    groups = _same_shape(trials)
-    size = _best_size(groups, n_workers=n_workers, largest=largest)
-    stacks = [
-        (cost, Stack(trials=tuple(trial for training in part for trial in training)))
-        for group in groups
-        for part, cost in _split(group, size)
-    ]
-    return tuple(stack for _, stack in sorted(stacks, key=lambda pair: -pair[0]))
-
-
-_Training = list[Trial]
-
-
-@dataclass(slots=True)
-class _Group:
-    """Trainings of one shape: each a list of the trials that share it."""
-
-    trainings: list[_Training]
-    training_work: float
-    scoring_work: float
-
-    def cost(self, n_models: int) -> float:
-        """Work of a stack of so many of them."""
-        per_model = self.training_work + self.scoring_work
-        return n_models * per_model + STACK_OVERHEAD * self.training_work
-
-
-def _same_shape(trials: Sequence[Trial]) -> list[_Group]:
-    shapes: dict[tuple[Any, ...], dict[str, _Training]] = {}
-    for trial in trials:
-        shared = shapes.setdefault(shape_key(trial), {})
-        shared.setdefault(trial.training_id, []).append(trial)
-    return [_group(list(shared.values())) for shared in shapes.values()]
-
-
-def _group(trainings: list[_Training]) -> _Group:
-    # Seeds first: a stack then holds many cells on the same data, and pairs complete early.
-    trainings.sort(key=lambda group: (group[0].data_seed, group[0].init_seed))
-    first = trainings[0][0]
-    n_trials = sum(map(len, trainings)) / len(trainings)
-    scoring = SCORING_GFLOP * first.detection.n_samples / SCORING_POINTS * n_trials
-    return _Group(trainings, training_gflop(first), scoring)
-
-
-def shape_key(trial: Trial) -> tuple[Any, ...]:
-    """Say what must be equal within a stack: shapes, and the settings its one loop shares."""
-    mixture, model, training = trial.mixture, trial.model, trial.training
-    return (
-        mixture.dim,
-        mixture.n_samples,
-        model,
-        training.epochs,
-        training.batch_size,
-        training.standardize,
-        training.checkpoints,
-        training.timeout_min,
-        trial.detection.at_checkpoints,
-    )
-
-
-def _split(group: _Group, size: int) -> list[tuple[list[_Training], float]]:
-    """Cut a group into the fewest parts of at most `size` models, as equal as can be."""
-    n_models = len(group.trainings)
-    parts = []
-    start = 0
-    for length in _lengths(n_models, size):
-        parts.append((group.trainings[start : start + length], group.cost(length)))
-        start += length
-    return parts
-
-
-def _lengths(n_models: int, size: int) -> list[int]:
-    n_parts = math.ceil(n_models / size)
-    short, n_longer = divmod(n_models, n_parts)
-    return [short + (i < n_longer) for i in range(n_parts)]
-
-
-def _best_size(groups: Sequence[_Group], *, n_workers: int, largest: int) -> int:
-    n_models = sum(len(group.trainings) for group in groups)
-    if n_models > _MAX_BALANCED:
-        return largest
-    sizes = sorted({max(1, round(largest * i / 16)) for i in range(1, 17)}, reverse=True)
-    return min(sizes, key=lambda size: _makespan(groups, n_workers=n_workers, size=size))
-
-
-def _makespan(groups: Sequence[_Group], *, n_workers: int, size: int) -> float:
-    """Say when the last worker ends, if each takes the largest stack left when it is free."""
-    costs = [
-        group.cost(length) for group in groups for length in _lengths(len(group.trainings), size)
-    ]
-    ends = [0.0] * min(n_workers, len(costs))
-    for cost in sorted(costs, reverse=True):
-        heapq.heapreplace(ends, ends[0] + cost)
-    return max(ends, default=0.0)
 
 
 def plan_controls(
@@ -448,10 +284,17 @@ def plan_controls(
     size = min(CONTROLS_PER_BATCH, math.ceil(len(listed) / n_workers))
     batches = []
     start = 0
-    for length in _lengths(len(listed), size):
+    for length in even_lengths(len(listed), size):
         batches.append(ControlBatch(controls=tuple(listed[start : start + length])))
         start += length
     return tuple(batches)
+
+
+def even_lengths(n_items: int, size: int) -> list[int]:
+    """Cut so many items into the fewest parts of at most `size`, as equal as can be."""
+    n_parts = math.ceil(n_items / size)
+    short, n_longer = divmod(n_items, n_parts)
+    return [short + (i < n_longer) for i in range(n_parts)]
 
 
 def _is_counted(trial: Trial) -> bool:

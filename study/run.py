@@ -17,8 +17,9 @@ from study.compaction import compact
 from study.config import ResourcesConfig, Sweep
 from study.estimate import estimate
 from study.folder import first_line, join_location, whole_location
-from study.grid import StoredTraining, Trial, Unit, expand, is_loadable, plan_units, sweep_manifest
+from study.grid import StoredTraining, Trial, Unit, expand, is_loadable, sweep_manifest
 from study.lock import Lease, LockedError, hold
+from study.packing import plan_units
 from study.progress import Display, SweepProgress, make_display, plan_progress
 from study.ray_environment import set_ray_environment
 from study.repair import incomplete_ids, remove_strays, set_damaged_aside
@@ -172,12 +173,15 @@ def _plan_work(job: Job, *, known: Mapping[str, tuple[str, str]]) -> Work:
         if _ended_badly(trial, stored)
     }
     before |= ended
+    resources = job.sweep.resources
     units = plan_units(
         [trial for trial in chosen if trial.trial_id not in ended],
         n_workers=job.n_workers,
         recorded=[trial for trial in job.trials if trial.trial_id in before],
         recorded_controls=_recorded_controls(job.folder, job.retried),
-        stack_size=job.sweep.resources.stack_size,
+        stack_size=resources.stack_size,
+        device=resources.torch_device,
+        memory_bytes=_stack_memory_bytes(resources),
         stored=stored,
     )
     return Work(
@@ -217,6 +221,15 @@ def _find_stored(job: Job, trials: Sequence[Trial]) -> dict[str, StoredTraining]
             "there (weights/ is not kept under version control): they run again"
         )
     return trainings
+
+
+def _stack_memory_bytes(resources: ResourcesConfig) -> int | None:
+    if resources.torch_device == "cpu":
+        return None
+    # Only a GPU's plan needs PyTorch, which takes seconds to import.
+    from study.device import stack_memory_bytes
+
+    return stack_memory_bytes(resources)
 
 
 def _run_alone(job: Job, lease: Lease) -> int:

@@ -179,6 +179,13 @@ class ResourcesConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     stack_size: Annotated[int, Interval(ge=1, le=4096)] | Literal["auto"] = "auto"
 
+    @property
+    def torch_device(self) -> str:
+        """The torch device: CUDA when the stack has a GPU, unless one is named."""
+        if self.device != "auto":
+            return self.device
+        return "cuda" if self.gpus > 0 else "cpu"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replicates:

@@ -19,7 +19,9 @@ import torch
 from jaxtyping import Float64, Int64
 
 from study.config import ModelConfig, TrainingConfig, checkpoint_epochs
+from study.device import require_memory
 from study.fitted import FittedVAE, Member, initial_stack
+from study.memory import bytes_per_model
 from study.program import Program, models_per_program
 
 
@@ -159,8 +161,15 @@ def train_checkpoints(
     ------
     ValueError
         If there are no models or points, their numbers disagree, or a point is not finite.
+    torch.OutOfMemoryError
+        If the stack does not fit into the device's memory: train its halves.
     """
     _check_points(points, members)
+    n_models, n_samples, dim = points.shape
+    needed_bytes = bytes_per_model(
+        model, dim=dim, n_samples=n_samples, batch_size=training.batch_size
+    )
+    require_memory(n_models, needed_bytes, torch.device(device))
     fitted = initial_stack(points, members, model=model, device=device)
     return (yield from _Training(fitted, points, training).run())
 

@@ -2,7 +2,8 @@
 
 A worker's process is reused from unit to unit. An exception that left `step` would cost Tune that
 worker's slot for as long as a new process takes to start, so none does: a stack that fails is
-taken apart and its trials run one at a time, and the one that fails again becomes a row.
+taken apart and its trials run one at a time, and the one that fails again becomes a row. A stack
+that does not fit into memory is halved until it does.
 
 The driver names this module too, and trains nothing: torch and what needs it are imported by the
 first unit, which spares a sweep's start about three seconds of processor time.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from ray import tune
@@ -157,22 +158,44 @@ def _control_reports(batch: ControlBatch, *, folder: ResultsFolder) -> Iterator[
 def _stack_reports(
     stack: Stack, *, folder: ResultsFolder, device: str
 ) -> Iterator[dict[str, Any]]:
-    statuses: list[str] = []
+    tables: Tables | None = None
+    parts: tuple[Stack, ...] = ()
     try:
         tables = yield from stack_events(stack, device=device)
-    except Exception:
+    except Exception as error:
         message = traceback.format_exc()[-MAX_MESSAGE_CHARS:]
-        if len(stack.trials) > 1:
-            for single in stack.singles():
-                for report in _stack_reports(single, folder=folder, device=device):
-                    statuses += report.get("statuses", [])
-                    # Also the last one is passed on: it ends the writing, which is not watched.
-                    ended = {"phase": "written", "done": False} if report["done"] else {}
-                    yield report | ended
-            yield {"phase": "finished", "done": True, "statuses": statuses}
-            return
+        parts = _parts(stack, error)
+    # Here, not above: the error keeps what the failed stack had in memory.
+    if len(parts) > 1:
+        yield from _part_reports(parts, folder=folder, device=device)
+        return
+    if tables is None:
         tables = failed_rows(stack, message)
     yield {"phase": "writing", "done": False}
     write_tables(folder, stack.unit_id, tables)
     statuses = [row["status"] for row in tables["trials"]]
+    yield {"phase": "finished", "done": True, "statuses": statuses}
+
+
+def _parts(stack: Stack, error: Exception) -> tuple[Stack, ...]:
+    """Say what to run instead: halves of a stack that does not fit, else its trials alone."""
+    from study.device import is_out_of_memory
+
+    if is_out_of_memory(error) and stack.n_models > 1:
+        return stack.halves()
+    return stack.singles()
+
+
+def _part_reports(
+    parts: Sequence[Stack], *, folder: ResultsFolder, device: str
+) -> Iterator[dict[str, Any]]:
+    statuses: list[str] = []
+    for part in parts:
+        for report in _stack_reports(part, folder=folder, device=device):
+            if not report["done"]:
+                yield report
+                continue
+            statuses += report["statuses"]
+            # Passed on too: it ends the writing, which is not watched.
+            yield report | {"phase": "written", "done": False}
     yield {"phase": "finished", "done": True, "statuses": statuses}

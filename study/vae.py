@@ -5,8 +5,8 @@ mean mu and log variance of q(z|x); the decoder maps z to the mean f(z) of p(x|z
 ``inputs @ weight + bias`` with weights stored as (models, inputs, outputs).
 
 All parameters of a stack live in one tensor, a row for each model. Every parameter begins at a
-multiple of `ALIGNMENT` numbers: matrix products round by the address of their operands, so a
-model's must not depend on its place in the stack.
+multiple of `study.layout.ALIGNMENT` numbers: matrix products round by the address of their
+operands, so a model's must not depend on its place in the stack.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -24,11 +23,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from study.config import Activation, ModelConfig
+from study.layout import LOG_VARIANCE, padded, padded_size, parameter_shapes
 from study.seeds import torch_generator
-
-# Numbers of float32 in a cache line, which is also the widest vector register of a CPU.
-ALIGNMENT = 16
-LOG_VARIANCE = "log_variance"
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
@@ -81,7 +77,7 @@ class ParameterStack:
         start = 0
         for name, shape in parameter_shapes(model, dim).items():
             self.views[name] = flat[:, start : start + prod(shape)].unflatten(1, shape)
-            start += _padded(prod(shape))
+            start += padded(prod(shape))
         depth = len(model.hidden) + 1
         self.encoder = [self._layer("encoder", index) for index in range(depth)]
         self.decoder = [self._layer("decoder", index) for index in range(depth)]
@@ -109,43 +105,6 @@ def zero_parameters(
     """
     flat = torch.zeros(n_models, padded_size(model, dim), device=device)
     return ParameterStack(model, dim=dim, flat=flat)
-
-
-def padded_size(model: ModelConfig, dim: int) -> int:
-    """Count the numbers that one model's parameters take up, padding included."""
-    return sum(_padded(prod(shape)) for shape in parameter_shapes(model, dim).values())
-
-
-def _padded(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
-
-
-def parameter_shapes(model: ModelConfig, dim: int) -> dict[str, tuple[int, ...]]:
-    """Return the name and shape of each parameter of one model, in storage order.
-
-    Parameters
-    ----------
-    model : ModelConfig
-    dim : int
-
-    Returns
-    -------
-    dict of str to tuple of int
-        ``encoder.0.weight`` (inputs, outputs), ``encoder.0.bias`` (1, outputs) and so on, then
-        ``log_variance`` (1, 1) if the decoder's variance is learned.
-    """
-    widths = {
-        "encoder": (dim, *model.hidden, 2 * model.latent_dim),
-        "decoder": (model.latent_dim, *reversed(model.hidden), dim),
-    }
-    shapes: dict[str, tuple[int, ...]] = {}
-    for part, sizes in widths.items():
-        for index, (n_in, n_out) in enumerate(pairwise(sizes)):
-            shapes[f"{part}.{index}.weight"] = (n_in, n_out)
-            shapes[f"{part}.{index}.bias"] = (1, n_out)
-    if model.decoder_variance == "learned":
-        shapes[LOG_VARIANCE] = (1, 1)
-    return shapes
 
 
 class StackedVAE:

@@ -32,12 +32,10 @@ from study.grid import (
     factors,
     n_weights,
     plan_controls,
-    plan_stacks,
-    plan_units,
-    shape_key,
     sweep_manifest,
     training_gflop,
 )
+from study.packing import plan_units
 from study.results import CONFIG_FIELDS
 
 ROOT = Path(__file__).parents[2]
@@ -279,125 +277,7 @@ def test_manifest_is_json(scratch: Path) -> None:
     assert (manifest["factors"], manifest["n_trials"]) == (["latent_dim"], 2)
 
 
-# --- stacks ---
-
-
-def make_trials(n_init: int, *latent_dims: int, n_sample: int = 1) -> list[Trial]:
-    return [
-        make_trial(model={"latent_dim": q}, init_seed=i, sample_seed=s)
-        for q in latent_dims or (2,)
-        for i in range(n_init)
-        for s in range(n_sample)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("n_trials", "n_workers", "max_size", "sizes"),
-    [
-        (12, 2, None, [6, 6]),
-        (1, 8, None, [1]),
-        (5, 8, None, [1] * 5),
-        (64, 2, None, [16] * 4),
-        (33, 2, None, [9, 8, 8, 8]),
-        (12, 2, 1, [1] * 12),
-        (100, 1, 64, [50, 50]),
-    ],
-)
-def test_stack_sizes(n_trials: int, n_workers: int, max_size: int, sizes: list[int]) -> None:
-    stacks = plan_stacks(make_trials(n_trials), n_workers=n_workers, max_size=max_size)
-    assert [stack.n_models for stack in stacks] == sizes
-
-
-@settings(deadline=None, max_examples=60, derandomize=True)
-@given(
-    counts=st.lists(st.integers(1, 40), min_size=1, max_size=4),
-    n_workers=st.integers(1, 9),
-    max_size=st.integers(1, 40),
-)
-def test_stacks_partition_the_trials(counts: list[int], n_workers: int, max_size: int) -> None:
-    trials = [
-        make_trial(model={"latent_dim": q + 1}, training={"kl_weight": 1.0 + i})
-        for q, count in enumerate(counts)
-        for i in range(count)
-    ]
-    stacks = plan_stacks(trials, n_workers=n_workers, max_size=max_size)
-    planned = [trial.trial_id for stack in stacks for trial in stack.trials]
-    assert sorted(planned) == sorted(trial.trial_id for trial in trials)
-    by_shape: dict[Any, list[int]] = {}
-    for stack in stacks:
-        (shape,) = {shape_key(trial) for trial in stack.trials}
-        by_shape.setdefault(shape, []).append(stack.n_models)
-    for sizes in by_shape.values():
-        assert max(sizes) <= max_size
-        assert max(sizes) - min(sizes) <= 1
-
-
-def test_every_worker_gets_work() -> None:
-    for n_trials, n_workers in [(12, 2), (30, 4), (150, 7)]:
-        assert len(plan_stacks(make_trials(n_trials), n_workers=n_workers)) >= n_workers
-
-
-def test_largest_work_comes_first() -> None:
-    trials = [make_trial(training={"epochs": n}, init_seed=i) for n in (5, 500) for i in range(3)]
-    stacks = plan_stacks(trials, n_workers=2)
-    assert [stack.trials[0].training.epochs for stack in stacks] == sorted(
-        (stack.trials[0].training.epochs for stack in stacks), reverse=True
-    )
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"mixture": {"dim": 2}},
-        {"mixture": {"n_samples": 500}},
-        {"model": {"latent_dim": 3}},
-        {"model": {"decoder_variance": "learned"}},
-        {"training": {"epochs": 5}},
-        {"training": {"standardize": True}},
-        {"training": {"checkpoints": 5}},
-    ],
-)
-def test_what_separates_stacks(changes: dict[str, Any]) -> None:
-    pair = [make_trial(), make_trial(**changes)]
-    assert len(plan_stacks(pair, n_workers=1)) == 2
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"training": {"kl_weight": 3.0, "learning_rate": 0.01}},
-        {"mixture": {"n_components": 5, "alpha": 5.0}},
-        {"detection": {"k_max": 20}},
-        {"data_seed": 4, "sample_seed": 2},
-    ],
-)
-def test_what_shares_a_stack(changes: dict[str, Any]) -> None:
-    pair = [make_trial(), make_trial(**changes)]
-    assert len(plan_stacks(pair, n_workers=1)) == 1
-
-
-def test_trials_of_one_training_stay_together() -> None:
-    trials = make_trials(6, n_sample=3)
-    stacks = plan_stacks(trials[::-1], n_workers=3)
-    assert [(stack.n_models, len(stack.trials)) for stack in stacks] == [(2, 6)] * 3
-    assert all(len(group) == 3 for stack in stacks for group in stack.trainings)
-    singles = stacks[0].singles()
-    assert tuple(trial for single in singles for trial in single.trials) == stacks[0].trials
-
-
-def test_plan_depends_on_the_trials_alone() -> None:
-    trials = make_trials(20, 1, 2, 3)
-    assert plan_units(trials, n_workers=3) == plan_units(list(trials), n_workers=3)
-    one, two = Stack(trials=tuple(trials[:2])), Stack(trials=tuple(trials[1:3]))
-    assert one.stack_id != two.stack_id
-    assert one.stack_id == Stack(trials=tuple(make_trials(2, 1))).stack_id
-
-
-def test_wrong_plan_arguments() -> None:
-    for arguments in ({"n_workers": 0}, {"n_workers": 1, "max_size": 0}):
-        with pytest.raises(ValueError, match="must be at least 1"):
-            plan_stacks(make_trials(1), **arguments)
-    assert plan_units([], n_workers=2) == ()
+# --- units ---
 
 
 def test_controls_once_for_each_mixture() -> None:
@@ -429,7 +309,7 @@ def test_units_speak_for_themselves() -> None:
     assert (controls.label, controls.trials) == ("control of 5 mixtures", ())
     assert isinstance(stack, Stack)
     assert "kl_weight=0.03..100" in stack.label
-    assert stack.shape == "15 models, 3-128-128-2 relu, 10,000 points, 100 epochs of 128"
+    assert stack.shape == "8 models, 3-128-128-2 relu, 10,000 points, 100 epochs of 128"
     assert stack.unit_id == stack.stack_id
 
 

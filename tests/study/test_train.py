@@ -262,6 +262,38 @@ def test_denormal_numbers_are_flushed_while_training_only() -> None:
         assert torch.tensor(1e-38) / 10 == 0
 
 
+def test_keys_shuffle_as_a_gpu_does() -> None:
+    points = torch.as_tensor(_points(2, n_samples=50).astype(np.float32))
+    drawn = []
+    for models in (slice(0, 2), slice(1, 2)):
+        buffers = EpochBuffers(points[models], _members(2)[models], latent_dim=2, batch_size=16)
+        buffers._shuffle_by_keys()
+        drawn.append(torch.cat([batch.points for batch in buffers.batches], dim=2))
+    sorted_points = points.transpose(1, 2).sort(dim=2).values
+    torch.testing.assert_close(drawn[0].sort(dim=2).values, sorted_points)
+    assert not torch.equal(drawn[0], points.transpose(1, 2))
+    assert torch.equal(drawn[0][1], drawn[1][0])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_agrees_at_first_and_in_distribution() -> None:
+    """Other random numbers, so only laws can be compared: means over 32 models, 5 sigma."""
+    points, members = (
+        _points(32, n_samples=1_000),
+        [Member(data_seed=i, init_seed=i) for i in range(32)],
+    )
+    config = TrainingConfig(epochs=5, batch_size=128)
+    by_device = [
+        train(points, members, model=ModelConfig(), training=config, device=device)
+        for device in ("cpu", "cuda")
+    ]
+    for epoch in (0, 4):
+        cpu, gpu = (stack.train_recon[:, epoch] for stack in by_device)
+        # Same data and initial weights: only shuffling and noise differ.
+        assert abs((gpu - cpu).mean()) < 5 * (gpu - cpu).std() / 32**0.5 + 1e-3
+    assert (by_device[1].diverged_epoch == 0).all()
+
+
 def test_epoch_means_are_weighted_by_batch_size() -> None:
     """At learning rate 0 an epoch's mean is the whole data set's, whatever the batches."""
     points = _points(1, n_samples=150)
@@ -466,13 +498,19 @@ def test_collapse_beyond_the_threshold() -> None:
 
 @pytest.mark.slow
 def test_a_wide_latent_space_uses_three_units() -> None:
-    """Three-dimensional data: further latent coordinates stay switched off."""
+    """Three-dimensional data: further latent coordinates stay switched off.
+
+    One training in eight ends with a fourth in use: the decoder bends.
+    """
     points, _ = _mixture_points(10_000)
-    members = [Member(data_seed=0, init_seed=i) for i in range(2)]
+    members = [Member(data_seed=0, init_seed=i) for i in range(4)]
     stack = _train(
-        np.stack([points, points]), members, ModelConfig(latent_dim=8), epochs=30, batch_size=128
+        np.stack([points] * 4), members, ModelConfig(latent_dim=8), epochs=30, batch_size=128
     )
-    assert stack.checkpoints[-1].active_units.tolist() == [3, 3]
+    active_units = stack.checkpoints[-1].active_units
+    assert np.median(active_units) == 3
+    assert active_units.min() == 3
+    assert active_units.max() <= 4
 
 
 def _mixture_points(n_samples: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import study.trainable
 from study.config import DetectionConfig, MixtureConfig, ModelConfig, TrainingConfig
@@ -49,6 +50,28 @@ def test_a_failing_stack_is_taken_apart(tmp_path: Path, monkeypatch: pytest.Monk
     messages = [rows[trial.trial_id]["message"] for trial in stack.trials]
     assert [rows[t.trial_id]["status"] for t in stack.trials] == ["done", "failed", "done"]
     assert "RuntimeError: poison" in messages[1]
+
+
+@pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError])
+def test_a_stack_that_does_not_fit_is_halved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    sizes = []
+
+    def events(stack: Stack, *, device: str) -> Any:
+        sizes.append(len(stack.trials))
+        yield {"phase": "training", "epoch": 1, "n_epochs": 2, "loss": 1.0, "done": False}
+        if len(stack.trials) > 2:
+            raise error("too large")
+        return {"trials": [{"trial_id": t.trial_id, "status": "done"} for t in stack.trials]}
+
+    monkeypatch.setattr(study.trainable, "stack_events", events)
+    folder = open_folder(tmp_path)
+    reports = list(unit_events(make_stack(7), folder=folder, device="cpu"))
+    assert sizes == [7, 4, 2, 2, 3, 2, 1]
+    assert reports[-1]["statuses"] == ["done"] * 7
+    assert not any(report["done"] for report in reports[:-1])
+    assert len(folder.read_raw("trials")) == 7
 
 
 def test_a_good_stack_writes_once_and_says_so(

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from study.config import ModelConfig
-from study.vae import ACTIVATIONS, StackedVAE, parameter_shapes
+from study.layout import parameter_shapes
+from study.vae import ACTIVATIONS, StackedVAE
 
 SHAPES = [
     ModelConfig(latent_dim=1, hidden=()),
