@@ -7,6 +7,7 @@ is asked twice.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from collections import deque
@@ -28,6 +29,8 @@ from study.tables import CONTROL_FIELDS, to_table
 from study.trials import Trial, point_trials
 
 Row = dict[str, Any]
+# Works between two summaries while the search runs.
+SUMMARY_EVERY = 10
 _TIMES = ("train_s", "count_s", "endpoints_s")
 _STATE = ("status", "finished_at")
 _OWN = ("trial_id", "control_id", *_STATE, *_TIMES)
@@ -70,6 +73,7 @@ class Adaptive:
         self._retried, self._lost = frozenset(retried), frozenset(lost)
         self._n_left = float("inf") if limit is None else limit
         self._queue: deque[Unit] = deque()
+        self._n_answered = 0
         # Units that a running work still waits for.
         self._waiting: dict[int, set[str]] = {}
         self._controls = {
@@ -129,6 +133,11 @@ class Adaptive:
                 if not units:
                     del self._waiting[number]
                     self._answer(self.search.running[number], self._rows())
+                    self._n_answered += 1
+                    if self._n_answered % SUMMARY_EVERY == 0:
+                        # A view for onlookers: a full disk shows up where rows are written.
+                        with contextlib.suppress(OSError):
+                            self.write_summary()
 
     def _enqueue(self, work: Work, ended: Mapping[str, str]) -> tuple[Trial, ...]:
         """Queue a work's units: controls that nobody has counted yet, and one stack."""
