@@ -59,6 +59,7 @@ class Results:
     components: pd.DataFrame
     recall: pd.DataFrame
     points: pd.DataFrame
+    nulls: pd.DataFrame
 
 
 def load_manifest(path: str | Path) -> Manifest:
@@ -156,6 +157,11 @@ def load_points(path: str | Path) -> pd.DataFrame:
     return read_table(path, "points")
 
 
+def load_nulls(path: str | Path) -> pd.DataFrame:
+    """Read how models without a network score: one row for each control and null model."""
+    return read_table(path, "nulls")
+
+
 def load_results(path: str | Path) -> Results:
     """Read a whole sweep.
 
@@ -179,4 +185,5 @@ def load_results(path: str | Path) -> Results:
         components=load_components(path),
         recall=load_recall(path),
         points=load_points(path),
+        nulls=load_nulls(path),
     )

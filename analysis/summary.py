@@ -62,6 +62,7 @@ __all__ = [
     "equivalence",
     "importances",
     "independent_factors",
+    "interval_row",
     "is_original_setting",
     "is_the_original",
     "losses_by_epoch",
@@ -79,7 +80,8 @@ __all__ = [
 
 BOUNDS = {
     "mode_recall": (0.0, 1.0),
-    "spurious_mass": (-1.0, 1.0),
+    # Less than none only by the chance in the control.
+    "spurious_mass": (-0.02, 1.0),
     "fkl_nats": (0.0, np.inf),
     "tv": (0.0, 1.0),
 }
@@ -100,20 +102,37 @@ def endpoints_by_cell(
     Returns
     -------
     pandas.DataFrame
-        cell, the factors, endpoint, and the estimate's columns.
+        cell, the factors, endpoint, the estimate's columns, and lost_low, lost_high: the mean
+        over all planned trials if those without a value were all at one end of what the quantity
+        can be (infinite where it has no end).
     """
+    planned = cells(results).set_index("cell")["n_planned"]
     heads, samples, bounds = [], [], []
     for head, group in by_cell(results):
         for name in endpoints:
-            heads.append(head | {"endpoint": name, "n_trials": int(group[name].notna().sum())})
+            ends = BOUNDS.get(name, (-np.inf, np.inf))
+            lost = _lost_bounds(group[name], int(planned[head["cell"]]), ends)
+            n_trials = int(group[name].notna().sum())
+            heads.append(head | {"endpoint": name, "n_trials": n_trials} | lost)
             samples.append((group[name], group["data_seed"]))
-            bounds.append(BOUNDS.get(name, (-np.inf, np.inf)))
+            bounds.append(ends)
     intervals = stats.mean_intervals(samples, level=level, bounds=bounds)
     rows = [
         head | interval_row(interval, head["n_trials"])
         for head, interval in zip(heads, intervals, strict=True)
     ]
     return pd.DataFrame(rows)
+
+
+def _lost_bounds(values: pd.Series, n_planned: int, ends: tuple[float, float]) -> dict[str, float]:
+    """Bound the mean over all planned trials by putting those without a value at either end."""
+    known = values.dropna().astype(float)
+    lost = max(n_planned - len(known), 0)
+    if not lost:
+        mean = float(known.mean())
+        return {"lost_low": mean, "lost_high": mean}
+    low, high = (float((known.sum() + lost * end) / n_planned) for end in ends)
+    return {"lost_low": low, "lost_high": high}
 
 
 def coverage_by_cell(results: Results, *, level: float = 0.95) -> pd.DataFrame:

@@ -127,6 +127,19 @@ def _bic_rows(owner_id: str, row: Mapping[str, Any], sources: Sequence[str], k_m
     return rows
 
 
+def _null_rows(control_id: str, data_seed: int) -> list[Any]:
+    rows = []
+    for index, (null, k) in enumerate([("truth", 10), ("gaussian", 1), ("ppca", 1), ("kde", 22)]):
+        rng = _noise(20 + index, data_seed)
+        scores = {"mode_recall": 1.0 if null in ("truth", "kde") else 0.6, "tv": 0.1 * index,
+                  "spurious_mass": 0.2 * index + float(rng.normal(0, 0.01)),
+                  "fkl_nats": 0.4 * index + abs(float(rng.normal(0, 0.02)))}  # fmt: skip
+        rows.append({"control_id": control_id, "null": null, "k_original": min(k, 14),
+                     "k_calibrated": k, "at_ceiling_original": k >= 14,
+                     "at_ceiling_calibrated": False} | scores)  # fmt: skip
+    return rows
+
+
 def _point_rows(trial_id: str, config: Mapping[str, Any], data_seed: int, n: int) -> list[Any]:
     rng, dim, q = _noise(6, data_seed), config["dim"], config["latent_dim"]
     centres = rng.uniform(-10, 10, (config["n_components"], dim))
@@ -168,7 +181,8 @@ def build_results(
     failed : gives the status of the trial with this index when it is not done
     """
     tables: dict[str, list[Any]] = {name: [] for name in (
-        "trials", "controls", "curves", "counts", "components", "recall", "points")}  # fmt: skip
+        "trials", "controls", "curves", "counts", "components", "recall", "points", "nulls",
+    )}  # fmt: skip
     plan = []
     for cell in cells:
         config = DEFAULTS | dict(fixed or {}) | dict(cell)
@@ -183,6 +197,7 @@ def build_results(
                      "count_s": 3.0} | control | PROVENANCE
                 )  # fmt: skip
                 tables["counts"] += _bic_rows(control_id, control, ["data"], config["k_max"])
+                tables["nulls"] += _null_rows(control_id, data_seed)
             for init_seed in range(seeds[1]):
                 trial_id = f"t{len(plan):05d}"
                 plan.append({"trial_id": trial_id, "control_id": control_id, "cell": label})

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import answer, captions, tables
+from analysis import answer, captions, provenance_tables, tables
 from analysis.load import Results, load_results
 
 
@@ -35,7 +35,7 @@ def test_markdown_and_latex_hold_every_row(results: Results) -> None:
 
 
 def test_latex_escapes() -> None:
-    assert tables._latex_text(r"a_b & 5% \ <x>") == (
+    assert tables.latex_text(r"a_b & 5% \ <x>") == (
         r"a\_b \& 5\% \textbackslash{} \textless{}x\textgreater{}"
     )
 
@@ -49,8 +49,8 @@ def test_failures_are_listed_with_their_reason(results: Results) -> None:
 
 def test_tracebacks_are_cut_to_their_last_line() -> None:
     text = "Traceback (most recent call last):\n  File x\nValueError: no such thing\n"
-    assert tables._last_line(text) == "ValueError: no such thing"
-    assert tables._last_line("") == ""
+    assert provenance_tables.last_line(text) == "ValueError: no such thing"
+    assert provenance_tables.last_line("") == ""
 
 
 def test_replication_only_for_the_original(results: Results) -> None:
