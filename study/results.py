@@ -19,6 +19,7 @@ point loses or doubles a row. Reading takes no lock.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,7 @@ __all__ = [
     "join_location",
     "open_folder",
     "provenance",
+    "read_certificate",
     "read_table",
     "recorded",
     "timestamp",
@@ -67,6 +69,8 @@ __all__ = [
     "write_tables",
 ]
 
+# What `study.verify` found.
+CERTIFICATE = "verify.json"
 _OWNERS = ("trial_id", "owner_id", "control_id")
 
 
@@ -176,3 +180,21 @@ def write_tables(
         rows = list(tables[name])
         if rows:
             folder.write_part(name, part_id, rows)
+
+
+def read_certificate(location: str | Path | ResultsFolder) -> dict[str, Any] | None:
+    """Read what `study.verify` found in a results folder.
+
+    Returns
+    -------
+    dict or None
+        `equal`, `verified_at`, `n_trials`, `n_equal`, `n_numbers`, `tolerance` (None: to the
+        bit), `commit`, `cpu` and more; None if there is none, or the file makes no sense.
+    """
+    folder = location if isinstance(location, ResultsFolder) else open_folder(location)
+    try:
+        with folder.filesystem.open_input_stream(f"{folder.path}/{CERTIFICATE}") as stream:
+            found = json.loads(stream.read())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None

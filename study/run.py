@@ -18,6 +18,7 @@ from study.config import ResourcesConfig, Sweep
 from study.estimate import estimate
 from study.folder import first_line, join_location, whole_location
 from study.grid import StoredTraining, Trial, Unit, expand, is_loadable, sweep_manifest
+from study.heartbeat import heartbeat
 from study.lock import Lease, LockedError, hold
 from study.packing import plan_units
 from study.progress import Display, SweepProgress, make_display, plan_progress
@@ -350,6 +351,7 @@ def on_ray(job: Job, display: Display, known: Mapping[str, tuple[str, str]]) -> 
 
     display.note(f"{job.sweep.name}: starting Ray with {job.n_workers} workers")
     with (
+        heartbeat(job.folder, display.progress),
         own_folder("study-tune-") as scratch,
         ray_session(
             job.options.address,

@@ -1,0 +1,113 @@
+"""What a stranger is told of a sweep: counts from the tables, and nothing stale called current."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study.heartbeat import STATE_NAME, heartbeat, read_state, state_of
+from study.lock import LOCK_NAME, hold
+from study.progress import RunningStack, SweepProgress
+from study.provenance import timestamp
+from study.results import open_folder, to_table
+from study.status import main, read_status
+
+
+def row(trial_id: str, status: str, message: str | None = None) -> dict[str, Any]:
+    return {
+        "trial_id": trial_id,
+        "control_id": "c",
+        "status": status,
+        "message": message,
+        "finished_at": timestamp(),
+    }
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    folder = open_folder(tmp_path)
+    folder.write_manifest({"name": "tiny"})
+    plan = [
+        {"trial_id": str(i), "control_id": "c", "cell": f"latent_dim={1 + i % 2}"}
+        for i in range(8)
+    ]
+    folder.write_table("plan.parquet", to_table("plan", plan))
+    trace = "Traceback (most recent call last):\n  File x\nRuntimeError: trial {} broke"
+    rows = [row("0", "done"), row("1", "done"), row("2", "diverged", "NaN in epoch 3 of 5")]
+    rows += [row(str(i), "failed", trace.format(i)) for i in (3, 4)]
+    folder.write_part("trials", "a", rows)
+    return tmp_path
+
+
+def show(place: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    before = sorted((path, path.stat().st_mtime_ns) for path in place.rglob("*"))
+    assert main([str(place)]) == 0
+    assert sorted((path, path.stat().st_mtime_ns) for path in place.rglob("*")) == before
+    return capsys.readouterr().out
+
+
+def test_counts_causes_and_what_to_do(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = show(place, capsys)
+    assert "2 of 8 trials done, 3 not done, 3 left" in text
+    assert "Not running, 3 trials left: run the same command to continue." in text
+    assert "2 x failed: RuntimeError: trial 3 broke" in text
+    assert text.count("Traceback") == 1
+    assert "1 x diverged: NaN in epoch 3 of 5" in text
+    assert "1 missing, 0 failed" in text
+    status = read_status(open_folder(place))
+    assert status.cells["latent_dim=1"] == {"trials": 4, "done": 1, "not_done": 2, "left": 1}
+
+
+def test_a_run_in_progress_is_shown_and_clears_up(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    progress = SweepProgress("tiny")
+    progress.running[0] = RunningStack("latent_dim=1", 2, phase="training", epoch=3, n_epochs=9)
+    folder = open_folder(place)
+    with hold(folder), heartbeat(folder, progress):
+        while read_state(folder) is None:
+            pass
+        text = show(place, capsys)
+        assert "Running, about" in text
+        assert socket.gethostname() in text
+        assert "training epoch 3/9" in text
+        assert "not current" not in text
+        assert main([str(place), "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["state"] == "running"
+        assert found["n_left"] == 3
+    assert not (place / STATE_NAME).exists()
+    assert "Not running" in show(place, capsys)
+
+
+def test_a_dead_driver_is_shown_as_such(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = open_folder(place)
+    progress = SweepProgress("tiny")
+    progress.running[0] = RunningStack("latent_dim=1", 2, phase="counting", n_counted=1)
+    with hold(folder):
+        lock = json.loads((place / LOCK_NAME).read_text())
+    # No process of this number was born then.
+    (place / LOCK_NAME).write_text(json.dumps(lock | {"born": "1"}))
+    state = state_of(progress) | {"updated": "2020-01-01T00:00:00+00:00"}
+    (place / STATE_NAME).write_text(json.dumps(state))
+    text = show(place, capsys)
+    assert "Stopped" in text
+    assert "run the same command to continue" in " ".join(text.split())
+    assert "not current" in text
+    # Of another machine only the age can be judged.
+    (place / LOCK_NAME).write_text(json.dumps(lock | {"machine": "elsewhere"}))
+    assert read_status(folder).state == "running"
+
+
+def test_a_complete_folder_and_one_that_is_none(
+    place: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rest = [row(str(i), "done") for i in range(2, 8)]
+    open_folder(place).write_part("trials", "b", rest)
+    assert "Complete: every trial has ended." in show(place, capsys)
+    assert main([str(tmp_path_factory.mktemp("empty"))]) == 2
+    assert "no manifest.json here" in capsys.readouterr().err
