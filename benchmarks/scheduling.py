@@ -40,12 +40,14 @@ class TimedDisplay(LiveDisplay):
         console = Console(file=io.StringIO(), force_terminal=True)
         super().__init__(plan_progress("no-op", cells), console)
         self.ended_at: list[float] = []
+        self.processor_s: list[float] = []
 
     def update(self, event: str) -> None:
         """Note the time; what is drawn is drawn by the display's own thread."""
         super().update(event)
         if event == "finish":
             self.ended_at.append(time.perf_counter())
+            self.processor_s.append(time.process_time())
 
 
 def no_op_stacks(n_stacks: int, *, n_models: int) -> list[Stack]:
@@ -99,10 +101,16 @@ def _measured(n_stacks: int, *, n_models: int) -> Iterator[Measurement]:
     )
     yield figure("a stack, first quarter", first, "s")
     yield figure("a stack, last quarter (ratio: to the first)", last, "s", last / first)
+    used = timing["processor_s"]
+    first = (used[quarter - 1] - used[0]) / (quarter - 1)
+    last = (used[-1] - used[-quarter]) / (quarter - 1)
+    yield figure("driver's processor time a stack, first quarter", first, "s")
+    yield figure("the same, last quarter (ratio: to the first)", last, "s", last / first)
     yield figure("all in all, a trial", timing["total_s"] / (n_stacks * n_models), "s")
     yield figure("until the first end", ends[0] - timing["started_at"], "s")
     yield figure("compaction", timing["compaction_s"], "s")
     yield figure("driver's memory grew by", timing["grown_mb"], "MB")
+    yield figure("files that Tune wrote", timing["n_files"], "")
 
 
 def run_stacks(stacks: list[Stack]) -> dict[str, Any]:
@@ -140,6 +148,7 @@ def run_stacks(stacks: list[Stack]) -> dict[str, Any]:
             before, started = _memory_mb(), time.perf_counter()
             executor.run(stacks)
             total_s, grown_mb = time.perf_counter() - started, _memory_mb() - before
+        n_files = sum(path.is_file() for path in scratch.glob("units-*/**/*"))
         started_compaction = time.perf_counter()
         compact(folder)
         compaction_s = time.perf_counter() - started_compaction
@@ -148,6 +157,8 @@ def run_stacks(stacks: list[Stack]) -> dict[str, Any]:
     return {
         "started_at": started,
         "ended_at": display.ended_at,
+        "processor_s": display.processor_s,
+        "n_files": float(n_files),
         "total_s": total_s,
         "compaction_s": compaction_s,
         "grown_mb": grown_mb,

@@ -17,6 +17,9 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
 
 from benchmarks import history
 from benchmarks.history import Measurement, Options
@@ -46,7 +49,7 @@ def measure(options: Options) -> Iterator[Measurement]:
                 benchmark="peers", name=f"{name}: not run, needs '.[bench]'", value=None, unit=""
             )
             continue
-        ours = run_ours(n_trials, n_epochs)
+        ours, _ = run_ours(n_trials, n_epochs)
         theirs = run_peer(module, n_trials, n_epochs)
         figures = {"benchmark": "peers", "unit": "trials/min"}
         yield Measurement(
@@ -72,26 +75,28 @@ def _is_installed(module: str) -> bool:
         return False
 
 
-def run_ours(n_trials: int, n_epochs: int, *, n_workers: int = N_WORKERS) -> float:
-    """Run the sweep and return its wall time in seconds.
+def run_ours(
+    n_trials: int, n_epochs: int, *, n_workers: int = N_WORKERS
+) -> tuple[float, list[dict[str, Any]]]:
+    """Run the sweep; return its wall time in seconds and its trials' rows, by id.
 
     Raises
     ------
     RuntimeError
-        It failed.
+        It failed, or trials are missing.
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as results:
-        data = (n_trials + 1) // 2
         arguments = [
             *("study.sweep", str(Path(__file__).with_name("sweep.yaml")), "--quiet"),
             *("--workers", str(n_workers), "--results", results, "--limit", str(n_trials)),
-            *("--set", f"training.epochs={n_epochs}", "--set", f"replicates.data={data}"),
+            *("--set", f"training.epochs={n_epochs}"),
+            *("--set", f"replicates.data={(n_trials + 1) // 2}"),
         ]
         wall_s, _ = _timed(arguments, results)
-        # Not read in this process, which stays as small as the peers' parents.
-        if not (Path(results) / "peers" / "trials.parquet").exists():
-            raise RuntimeError("this project's sweep wrote no trials")
-        return wall_s
+        table = pq.read_table(Path(results) / "peers" / "trials.parquet")
+        if table.num_rows != n_trials:
+            raise RuntimeError(f"this project: {table.num_rows} of {n_trials} trials have a row")
+        return wall_s, table.sort_by("trial_id").to_pylist()
 
 
 def run_peer(module: str, n_trials: int, n_epochs: int) -> float:
