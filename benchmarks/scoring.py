@@ -72,7 +72,7 @@ def measure(
     Returns
     -------
     list of dict
-        name, value, unit; the share of all measuring is named "q=2 measuring".
+        name, value, unit, and `ratio`, the share of the trial; all but training is "measuring".
     """
     torch.set_num_threads(1)
     data_sets = [draw_data_set(MixtureConfig(), seed, N_SAMPLES) for seed in range(n_models)]
@@ -159,21 +159,19 @@ def _rows(label: str, seconds: dict[str, float]) -> list[dict[str, Any]]:
     parts = dict(seconds)
     parts["measuring"] = total - seconds[TRAINING]
     parts["total"] = total
-    rows = []
-    for name, value in parts.items():
-        rows.append({"name": f"{label} {name}", "value": round(value, 3), "unit": "s"})
-        share = {"name": f"{label} {name}, share", "value": round(value / total, 3)}
-        rows.append(share | {"unit": "of the trial"})
-    return rows
+    to = {"unit": "s", "ratio_to": "the trial"}
+    return [
+        {"name": f"{label} {name}", "value": round(value, 3), "ratio": round(value / total, 3)}
+        | to
+        for name, value in parts.items()
+    ]
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
     """Print seconds and shares side by side."""
-    seconds = {row["name"]: row["value"] for row in rows if row["unit"] == "s"}
-    shares = {row["name"]: row["value"] for row in rows if row["unit"] != "s"}
     lines = [
-        {"part": name, "seconds": value, "share": shares.get(f"{name}, share", "")}
-        for name, value in seconds.items()
+        {"part": row["name"], "seconds": row["value"], "share": row.get("ratio", "")}
+        for row in rows
     ]
     print(pd.DataFrame(lines).to_markdown(index=False))
 

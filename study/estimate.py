@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Measured with sweeps/latent_dims.yaml: one core of a 2-core x86 server, one thread a worker.
 REFERENCE_GFLOP_PER_S = 40.0
-REFERENCE_SCORING_S = 9.0
+REFERENCE_SCORING_S = 4.0
 REFERENCE_SCORING_POINTS = 10_000
 OVERHEAD_S = 12.0
 MIN_ROWS = 3
