@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 HISTORY = Path(__file__).with_name("history.csv")
+# What decides the figures; the rows of earlier runs do not.
+_SOURCES = ("study", "benchmarks", ":(exclude)benchmarks/*.csv")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,15 +82,18 @@ def circumstances() -> Circumstances:
     return Circumstances(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=_git("rev-parse", "--short=10", "HEAD") or "unknown",
-        dirty=bool(_git("status", "--porcelain", "--untracked-files=no", "study", "benchmarks")),
+        dirty=bool(_git("status", "--porcelain", "--untracked-files=no", "--", *_SOURCES)),
         cpu=_cpu_model(),
         cores=len(usable),
         load=round(os.getloadavg()[0], 2),
     )
 
 
-def append(place: Circumstances, measured: Iterable[Measurement], *, path: Path = HISTORY) -> None:
+def append(
+    place: Circumstances, measured: Iterable[Measurement], *, path: Path | None = None
+) -> None:
     """Add rows to the history, with its header if the file is new."""
+    path = path or HISTORY
     is_new = not path.exists()
     with open(path, "a", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
@@ -103,8 +108,9 @@ def _rounded(row: Measurement) -> dict[str, object]:
     return {key: f"{v:.5g}" if isinstance(v, float) else v for key, v in form.items()}
 
 
-def read(path: Path = HISTORY) -> list[dict[str, str]]:
+def read(path: Path | None = None) -> list[dict[str, str]]:
     """Read every row, oldest first; none if there is no file."""
+    path = path or HISTORY
     if not path.exists():
         return []
     with open(path, newline="", encoding="utf-8") as stream:

@@ -10,6 +10,7 @@ import pytest
 from benchmarks import history, page
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.history import Circumstances, Measurement, Options
+from benchmarks.peers import comparison
 
 PLACE = Circumstances(
     date="2030-01-02T03:04:05+00:00", commit="abc", dirty=False, cpu="A, B", cores=2, load=0.5
@@ -70,6 +71,29 @@ def test_circumstances_say_where_this_ran() -> None:
     assert here.load >= 0
 
 
+def test_a_comparison_continues_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+
+    def run_peer(module: str, *_: int) -> float:
+        ran.append(module)
+        return 30.0
+
+    monkeypatch.setattr(history, "HISTORY", tmp_path / "history.csv")
+    monkeypatch.setattr(history, "circumstances", lambda: PLACE)
+    monkeypatch.setattr(comparison, "run_ours", lambda *_: (10.0, []))
+    monkeypatch.setattr(comparison, "run_peer", run_peer)
+    steps = comparison.measure(Options(n_trials=4, n_epochs=2))
+    for _ in range(4):
+        history.append(PLACE, [next(steps)])
+    assert ran == ["ray_tune", "joblib_loop"]
+    left = list(comparison.measure(Options(n_trials=4, n_epochs=2)))
+    assert ran[2:] == ["optuna_study", "hydra_app"][: len(ran) - 2]
+    assert not any("joblib:" in found.name for found in left)
+    assert history.read()[1]["ratio"] == "3"
+
+
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.parametrize("name", sorted(set(BENCHMARKS) - {"peers"}))
@@ -83,9 +107,7 @@ def test_the_smallest_run_of_each_benchmark(
 
 @pytest.mark.slow
 def test_a_peer_does_the_same_work() -> None:
-    from benchmarks.peers.comparison import run_peer
-
-    assert run_peer("joblib_loop", 2, 1) > 0
+    assert comparison.run_peer("joblib_loop", 2, 1) > 0
 
 
 def test_equal_stacks_differ_in_no_bit() -> None:
