@@ -230,8 +230,8 @@ def _running(status: Status) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for unit in status.running:
         phase = str(unit.get("phase", "?"))
-        if phase == "counting":
-            phase += f" {unit.get('n_counted', 0)}/{unit.get('n_trials', 0)} trials done"
+        if phase == "counting" and unit.get("n_trials"):
+            phase += f" {unit.get('n_counted', 0)}/{unit['n_trials']} trials done"
         elif unit.get("n_epochs"):
             phase += f" epoch {unit.get('epoch')}/{unit['n_epochs']}"
         table.add_row(Text(f"  {unit.get('label', '?')}", style="cyan"), Text(phase))
