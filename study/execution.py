@@ -209,6 +209,8 @@ class Executor:
     ----------
     folder, location : ResultsFolder, str
         Where rows go, as the driver sees it and as the workers open it.
+    n_workers : int
+        Units that run at once.
     resources : ResourcesConfig
         Ray resources of one unit.
     display : Display
@@ -221,6 +223,7 @@ class Executor:
 
     folder: ResultsFolder
     location: str
+    n_workers: int
     resources: ResourcesConfig
     display: Display
     stop: Stop
@@ -423,6 +426,9 @@ class _announcing:
                 self._display.note(self._message())
                 if not self._ended.wait(TUNE_ENDS_S):
                     self._stop.interrupt("Ray does not end")
+                    # A call into a Ray whose head is gone does not come back to hear of it.
+                    if not self._ended.wait(TUNE_ENDS_S):
+                        self._stop.leave()
                 return
 
     def _message(self) -> str:

@@ -30,6 +30,8 @@ PATIENCE_S = {"local": 20.0, "remote": 600.0}
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
 # Files read at once: on an object store each costs a few round trips.
 READERS = 16
+# A folder of the driver's node, as workers name it that reach it through Ray alone.
+WRITER_SCHEME = "driver://"
 MOST_LISTINGS = 5
 _PART_ID = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 
@@ -349,6 +351,11 @@ def open_folder(location: str | Path) -> ResultsFolder:
     text = str(location)
     if "://" not in text:
         return ResultsFolder(pafs.LocalFileSystem(), str(Path(text).absolute()))
+    if text.startswith(WRITER_SCHEME):
+        # On a worker, where Ray is there already.
+        from study.writer import open_through_writer
+
+        return open_through_writer(text)
     try:
         filesystem, path = pafs.FileSystem.from_uri(text)
     except (pa.ArrowException, OSError) as error:

@@ -5,6 +5,9 @@ one process alone; on an object store, which has no such operation here, it is p
 after `SETTLE_S`: the last of several that start at once holds it. The holder renews it every
 `RENEW_S`. It is taken over at once if its process on this machine is gone, else when it was not
 renewed for `LEASE_S`. Reading never asks for it.
+
+Runs of different shares of a sweep write to one folder at once: each has a lock of its own, and
+none of them goes together with a run of the whole sweep, or with shares cut otherwise.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import contextlib
 import getpass
 import json
 import os
+import re
 import secrets
 import shlex
 import socket
@@ -32,6 +36,7 @@ from study.provenance import timestamp
 LOCK_NAME = "lock.json"
 RENEW_S, LEASE_S, SETTLE_S = 15.0, 120.0, 2.0
 _MOST_TRIES = 10
+_LOCK_FILE = re.compile(r"lock(-\d+-of-\d+)?\.json")
 
 
 class LockedError(ResultsError):
@@ -90,9 +95,9 @@ def _myself() -> Holder:
     )
 
 
-def read_holder(folder: ResultsFolder) -> tuple[Holder, float] | None:
+def read_holder(folder: ResultsFolder, name: str = LOCK_NAME) -> tuple[Holder, float] | None:
     """Read who writes to a folder, and how many seconds ago it last said so; None for nobody."""
-    place = f"{folder.path}/{LOCK_NAME}"
+    place = f"{folder.path}/{name}"
     try:
         # Opened first: over NFS that asks the server again, and the time below is then fresh.
         with folder.filesystem.open_input_stream(place) as stream:
@@ -122,12 +127,17 @@ class Lease:
     folder : ResultsFolder
     on_lost : callable
         Called from that thread once another holder is found in our place.
+    name : str
+        The lock's file.
     """
 
-    def __init__(self, folder: ResultsFolder, on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self, folder: ResultsFolder, on_lost: Callable[[], None], name: str = LOCK_NAME
+    ) -> None:
         # The lock's own files are tried once: a caller that waits learns nothing.
         self._folder = ResultsFolder(folder.filesystem, folder.path, 0.0)
         self._on_lost = on_lost
+        self._name = name
         self._me = _myself()
         self._ended = threading.Event()
         self.lost_to: Holder | None = None
@@ -135,7 +145,7 @@ class Lease:
 
     @property
     def _place(self) -> str:
-        return f"{self._folder.path}/{LOCK_NAME}"
+        return f"{self._folder.path}/{self._name}"
 
     def acquire(self) -> None:
         """Take the lock.
@@ -151,8 +161,9 @@ class Lease:
             for _ in range(_MOST_TRIES):
                 if self._create():
                     self._thread.start()
+                    self._refuse_others()
                     return
-                found = read_holder(self._folder)
+                found = read_holder(self._folder, self._name)
                 if found is None:
                     continue
                 holder, age_s = found
@@ -164,6 +175,27 @@ class Lease:
                 f"{self._folder.path}: cannot write results here: {first_line(error)}"
             ) from None
         raise LockedError(f"{self._folder.path}: many processes take the lock at once; try again")
+
+    def _refuse_others(self) -> None:
+        """Give our lock back if a run that ours does not go with holds another one."""
+        names = [info.base_name for info in self._folder.list_files()]
+        for name in filter(self._is_foreign, names):
+            found = read_holder(self._folder, name)
+            if found is None:
+                continue
+            holder, age_s = found
+            if not holder.is_dead(age_s):
+                self.release()
+                raise LockedError(self._refusal(holder, age_s))
+            with contextlib.suppress(FileNotFoundError):
+                self._folder.filesystem.delete_file(f"{self._folder.path}/{name}")
+
+    def _is_foreign(self, name: str) -> bool:
+        """Whether a file is the lock of a run that must not go on beside ours."""
+        if name == self._name or not _LOCK_FILE.fullmatch(name):
+            return False
+        # Shares of one cut go together: lock-2-of-4.json and lock-3-of-4.json.
+        return LOCK_NAME in (name, self._name) or name.split("-")[2:] != self._name.split("-")[2:]
 
     def _refusal(self, holder: Holder, age_s: float) -> str:
         return (
@@ -182,9 +214,9 @@ class Lease:
             return self._create_local()
         if self._folder.filesystem.get_file_info(self._place).type != pafs.FileType.NotFound:
             return False
-        self._folder.write_bytes(LOCK_NAME, self._content())
+        self._folder.write_bytes(self._name, self._content())
         time.sleep(SETTLE_S)
-        found = read_holder(self._folder)
+        found = read_holder(self._folder, self._name)
         return found is not None and found[0].token == self._me.token
 
     def _create_local(self) -> bool:
@@ -218,7 +250,7 @@ class Lease:
     def _remove(self, holder: Holder) -> None:
         """Remove a dead holder's lock, and only that one."""
         if not self._folder.is_local:
-            found = read_holder(self._folder)
+            found = read_holder(self._folder, self._name)
             if found is not None and found[0].token == holder.token:
                 self._folder.filesystem.delete_file(self._place)
             return
@@ -245,16 +277,16 @@ class Lease:
                 return
 
     def _renew(self) -> None:
-        found = read_holder(self._folder)
+        found = read_holder(self._folder, self._name)
         if found is None:
             self._create()
-            found = read_holder(self._folder)
+            found = read_holder(self._folder, self._name)
         if found is not None and found[0].token != self._me.token:
             self.lost_to = found[0]
         elif self._folder.is_local:
             os.utime(self._place)
         else:
-            self._folder.write_bytes(LOCK_NAME, self._content())
+            self._folder.write_bytes(self._name, self._content())
 
     def check(self) -> None:
         """Make sure that the lock is still ours.
@@ -278,19 +310,21 @@ class Lease:
         if self._thread.is_alive():
             self._thread.join(timeout=RENEW_S)
         with contextlib.suppress(OSError):
-            found = read_holder(self._folder)
+            found = read_holder(self._folder, self._name)
             if found is not None and found[0].token == self._me.token:
                 self._folder.filesystem.delete_file(self._place)
 
 
 @contextlib.contextmanager
-def hold(folder: ResultsFolder, *, on_lost: Callable[[], None] = lambda: None) -> Iterator[Lease]:
+def hold(
+    folder: ResultsFolder, *, on_lost: Callable[[], None] = lambda: None, name: str = LOCK_NAME
+) -> Iterator[Lease]:
     """Hold the right to write to a folder.
 
     Parameters
     ----------
     folder : ResultsFolder
-    on_lost : callable
+    on_lost, name
         As in `Lease`.
 
     Raises
@@ -300,7 +334,7 @@ def hold(folder: ResultsFolder, *, on_lost: Callable[[], None] = lambda: None) -
     ResultsError
         The folder cannot be written.
     """
-    lease = Lease(folder, on_lost)
+    lease = Lease(folder, on_lost, name)
     lease.acquire()
     try:
         yield lease

@@ -23,6 +23,8 @@ MAX_CELL_LINES = 12
 # Seconds between plain lines, when a stack has ended and when nothing has.
 PLAIN_INTERVAL_S = 15.0
 QUIET_INTERVAL_S = 60.0
+# Seconds between JSON lines that only say how far running stacks are.
+REPORT_INTERVAL_S = 0.5
 
 
 @dataclass(slots=True)
@@ -261,8 +263,13 @@ class PlainDisplay(QuietDisplay):
 class JsonDisplay(QuietDisplay):
     """Print one JSON object a line for each event, for other programs."""
 
+    _last_s = 0.0
+
     def update(self, event: str) -> None:
-        """Print the state as JSON."""
+        """Print the state as JSON; reports of a thousand workers are thinned out."""
+        if event == "report" and time.monotonic() - self._last_s < REPORT_INTERVAL_S:
+            return
+        self._last_s = time.monotonic()
         self._print(event, {"running": [_running_row(s) for s in self.progress.running.values()]})
 
     def note(self, message: str) -> None:
@@ -285,6 +292,7 @@ class JsonDisplay(QuietDisplay):
 def _running_row(stack: RunningStack) -> dict[str, Any]:
     return {
         "label": stack.label,
+        "n_trials": stack.n_trials,
         "phase": stack.phase,
         "epoch": stack.epoch,
         "n_epochs": stack.n_epochs,

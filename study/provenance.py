@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -18,11 +19,13 @@ from study.tables import SCHEMA_VERSION
 def provenance() -> dict[str, Any]:
     """Say which code on which machine makes a row: commit, versions, processor."""
     root = Path(__file__).resolve().parent.parent
-    commit = os.environ.get("STUDY_COMMIT") or _git(root, "rev-parse", "HEAD")
+    # A copy that was sent elsewhere has no repository: who sent it says what it is.
+    sent = os.environ.get("STUDY_COMMIT")
+    # Of the code that makes numbers: a changed note or figure changes no row.
+    changes = "" if sent else _git(root, "status", "--porcelain", "--untracked-files=no", "study")
     return {
-        "commit": commit or "unknown",
-        # Of the code that makes numbers: a changed note or figure changes no row.
-        "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no", "study")),
+        "commit": sent or _git(root, "rev-parse", "HEAD") or "unknown",
+        "dirty": os.environ.get("STUDY_DIRTY", "0") != "0" if sent else bool(changes),
         "python": platform.python_version(),
         "torch": importlib.metadata.version("torch"),
         "sklearn": importlib.metadata.version("scikit-learn"),
@@ -30,6 +33,16 @@ def provenance() -> dict[str, Any]:
         "cpu": _cpu_model(),
         "schema_version": SCHEMA_VERSION,
     }
+
+
+@cache
+def code_version() -> str:
+    """Hash the source of this package: equal where the same code runs."""
+    folder = Path(__file__).resolve().parent
+    content = hashlib.sha256()
+    for file in sorted(folder.glob("*.py")):
+        content.update(f"{file.name}\0".encode() + file.read_bytes() + b"\0")
+    return content.hexdigest()[:16]
 
 
 def timestamp() -> str:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import importlib.util
 import os
 import secrets
+from pathlib import Path
 
 
 class SessionError(RuntimeError):
     """Ray cannot be started or joined."""
 
 
-def set_ray_environment() -> None:
-    """Choose Ray's settings before it is imported: silent, no files, token authentication."""
+def set_ray_environment(*, joins: bool = False) -> None:
+    """Choose Ray's settings before it is imported: silent, no files, token authentication.
+
+    Parameters
+    ----------
+    joins : bool
+        Whether an existing cluster is joined: its token is then taken from where Ray keeps it.
+    """
     settings = {
         "RAY_AIR_NEW_OUTPUT": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -26,9 +33,18 @@ def set_ray_environment() -> None:
     }
     for name, value in settings.items():
         os.environ.setdefault(name, value)
-    if "RAY_AUTH_MODE" not in os.environ:
+    if joins:
+        use_known_token()
+    elif "RAY_AUTH_MODE" not in os.environ:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def use_known_token() -> None:
+    """Turn token authentication on if there is a token: a client does not do so by itself."""
+    given = any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    if given or (Path.home() / ".ray" / "auth_token").exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def check_dashboard() -> None:

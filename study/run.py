@@ -19,7 +19,7 @@ from study.estimate import estimate
 from study.folder import first_line, join_location, whole_location
 from study.grid import StoredTraining, Trial, Unit, expand, is_loadable, sweep_manifest
 from study.heartbeat import heartbeat
-from study.lock import Lease, LockedError, hold
+from study.lock import LOCK_NAME, Lease, LockedError, hold
 from study.packing import plan_units
 from study.progress import Display, SweepProgress, make_display, plan_progress
 from study.ray_environment import set_ray_environment
@@ -80,6 +80,18 @@ class Job:
     def retried(self) -> tuple[str, ...]:
         """Statuses that run again."""
         return RETRIED if self.options.retry_failed else ()
+
+    @property
+    def own(self) -> list[Trial]:
+        """The trials of this run's share; all of them if it has none."""
+        shard = self.options.shard
+        return list(self.trials) if shard is None else shard.trials(self.trials)
+
+    @property
+    def foreign_controls(self) -> frozenset[str]:
+        """Controls that other shares count."""
+        shard = self.options.shard
+        return frozenset() if shard is None else shard.foreign_controls(self.trials)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +159,8 @@ def run(
     )
     if options.dry_run:
         return _show_plan(job)
-    with hold(job.folder, on_lost=lambda: stop.interrupt("the lock was lost")) as lease:
+    name = options.shard.lock_name if options.shard else LOCK_NAME
+    with hold(job.folder, on_lost=lambda: stop.interrupt("the lock was lost"), name=name) as lease:
         # Whoever got this far can write here: from now on an outage is waited out.
         return _run_alone(replace(job, folder=job.folder.patient()), lease)
 
@@ -165,8 +178,10 @@ def _show_plan(job: Job) -> int:
 def _plan_work(job: Job, *, known: Mapping[str, tuple[str, str]]) -> Work:
     """Choose what runs now, given what is recorded and whole."""
     before = {key: end for key, end in known.items() if end[0] not in job.retried}
-    left = [trial for trial in job.trials if trial.trial_id not in before]
-    chosen = left[: job.options.limit]
+    own = job.own
+    chosen = [trial for trial in own if trial.trial_id not in before][: job.options.limit]
+    # A share counts its controls whoever trains their trials.
+    others = [] if len(own) == len(job.trials) else job.trials
     stored = _find_stored(job, chosen)
     ended = {
         trial.trial_id: (stored[trial.training_id].status, "")
@@ -178,8 +193,8 @@ def _plan_work(job: Job, *, known: Mapping[str, tuple[str, str]]) -> Work:
     units = plan_units(
         [trial for trial in chosen if trial.trial_id not in ended],
         n_workers=job.n_workers,
-        recorded=[trial for trial in job.trials if trial.trial_id in before],
-        recorded_controls=_recorded_controls(job.folder, job.retried),
+        recorded=[*(trial for trial in own if trial.trial_id in before), *others],
+        recorded_controls=_recorded_controls(job.folder, job.retried) | job.foreign_controls,
         stack_size=resources.stack_size,
         device=resources.torch_device,
         memory_bytes=_stack_memory_bytes(resources),
@@ -250,7 +265,8 @@ def _run_alone(job: Job, lease: Lease) -> int:
         carry_rows(job.folder, work.taken_over, work.stored)
     if work.units:
         _execute(job, work, known)
-    if job.stop.reason is None:
+    # Other shares may still write parts, which a compaction would not see.
+    if job.stop.reason is None and job.options.shard is None:
         tidy(job.folder, lease)
     return finish(job)
 
@@ -318,6 +334,9 @@ def _execute(job: Job, work: Work, known: Mapping[str, tuple[str, str]]) -> None
     with display:
         for _ in ray_starts(job, display):
             with on_ray(job, display, known) as executor:
+                if executor.n_workers != job.n_workers:
+                    job = replace(job, n_workers=executor.n_workers)
+                    work = _plan_work(job, known=work.before)
                 executor.run(work.units)
             if job.stop.ray_died:
                 work = _plan_work(job, known=_landed(job, work, known))
@@ -328,7 +347,7 @@ def ray_starts(job: Job, display: Display) -> Iterator[int]:
     for start in range(1, MOST_RAY_STARTS + 1):
         yield start
         display.progress.running.clear()
-        if not job.stop.ray_died or start == MOST_RAY_STARTS:
+        if not job.stop.ray_died or start == MOST_RAY_STARTS or job.options.address:
             return
         job.stop.forget()
 
@@ -344,32 +363,56 @@ def on_ray(job: Job, display: Display, known: Mapping[str, tuple[str, str]]) -> 
     known : mapping of str to (status, finished_at)
         Every row that was there at the start, those that are to be replaced too.
     """
-    set_ray_environment()
+    address = job.options.address
+    set_ray_environment(joins=address is not None)
     # Ray reads its environment when it is imported, and --help must not wait for it.
     from study.execution import Executor
     from study.session import own_folder, ray_session
 
-    display.note(f"{job.sweep.name}: starting Ray with {job.n_workers} workers")
+    how = f"joining Ray at {address}" if address else f"starting Ray with {job.n_workers} workers"
+    display.note(f"{job.sweep.name}: {how}")
     with (
         heartbeat(job.folder, display.progress),
         own_folder("study-tune-") as scratch,
         ray_session(
-            job.options.address,
+            address,
             n_workers=job.n_workers,
             gpus=job.sweep.resources.gpus,
             dashboard=job.options.dashboard,
             say=display.note,
         ),
+        _fitted(job, display) as (n_workers, location),
     ):
         yield Executor(
             folder=job.folder.patient(),
-            location=job.location,
+            location=location,
+            n_workers=n_workers,
             resources=job.sweep.resources,
             display=display,
             stop=job.stop,
             scratch=str(scratch),
             before=known,
         )
+
+
+@contextlib.contextmanager
+def _fitted(job: Job, display: Display) -> Iterator[tuple[int, str]]:
+    """Say how many units run at once on the connected Ray, and where workers write rows."""
+    options = job.options
+    if options.address is None:
+        yield job.n_workers, job.location
+        return
+    from study.nodes import fit_to_cluster
+
+    with fit_to_cluster(
+        job.folder,
+        job.sweep.resources,
+        location=job.location,
+        write_from=options.write_from,
+        n_nodes=options.wait_for_nodes or 1,
+        say=display.note,
+    ) as (n_slots, location):
+        yield options.workers or n_slots, location
 
 
 def _landed(
@@ -405,11 +448,11 @@ def finish(job: Job, *, n_unasked: int = 0, by_cell: bool = True) -> int:
     folder = replace(job.folder, patience_s=0.0) if job.stop.is_error else job.folder
     options = job.options
     ended = finished_ids(folder)
-    statuses = [ended.get(trial.trial_id) for trial in job.trials]
+    statuses = [ended.get(trial.trial_id) for trial in job.own]
     n_left = statuses.count(None) + n_unasked
     n_bad = sum(status not in (None, "done") for status in statuses)
     controls = finished_ids(folder, "controls")
-    ids = {trial.control_id for trial in job.trials}
+    ids = {trial.control_id for trial in job.trials} - job.foreign_controls
     n_controls_failed = sum(controls.get(control_id, "done") != "done" for control_id in ids)
     if n_controls_failed:
         warn(

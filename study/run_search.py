@@ -60,6 +60,8 @@ def run_search(sweep: Sweep, options: argparse.Namespace, stop: Stop) -> int:
     """
     if options.force:
         raise SweepError("--force: an adaptive sweep goes on from its record; give it a new name")
+    if options.shard:
+        raise SweepError("--shard: an adaptive sweep decides as it goes and cannot be cut")
     location = join_location(options.results, sweep.name)
     job = Job(
         sweep=sweep,
@@ -121,7 +123,7 @@ def _execute(job: Job, adaptive: Adaptive) -> Adaptive:
             if start > 1:
                 adaptive = _open(job)
             with on_ray(job, display, known) as executor:
-                executor.run_search(adaptive, n_workers=job.n_workers)
+                executor.run_search(adaptive, n_workers=executor.n_workers)
     return adaptive
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -17,9 +18,12 @@ import ray
 import ray._private.worker
 
 from study.process import Process
+from study.provenance import provenance
 from study.ray_environment import SessionError
 
 WATCH_S = 1.0
+# A head that does not answer so many times in a row is gone.
+MOST_SILENCES = 5
 # In a temporary folder: which process made it.
 OWNER_NOTE = "study-owner.json"
 DASHBOARD_URL = "http://127.0.0.1:8265"
@@ -58,7 +62,8 @@ def ray_session(
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if address is not None:
-        with _silent_raylet(), _connected(address=address, **quiet):
+        check_address(address)
+        with _silent_raylet(), _connected(address=address, runtime_env=_sent_along(), **quiet):
             yield
         return
     options: dict[str, Any] = {} if gpus else {"num_gpus": 0}
@@ -79,6 +84,58 @@ def ray_session(
         if dashboard:
             say(_dashboard_note(folder))
         yield
+
+
+def check_address(address: str) -> None:
+    """Make sure that something answers where a cluster is said to be; Ray itself waits long.
+
+    Raises
+    ------
+    SessionError
+        Nothing does, or the address is of a kind that cannot be joined.
+    """
+    if address.startswith("ray://"):
+        raise SessionError(
+            f"--address {address}: through Ray Client a driver sees neither its workers' progress "
+            "nor their rows; run on a node of the cluster with --address auto, or from anywhere "
+            "with python -m study.submit FILE --to ray --address http://127.0.0.1:8265"
+        )
+    if address in ("auto", "local"):
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise SessionError(f"--address {address}: write auto, or HOST:PORT such as 10.0.0.7:6379")
+    if not answers(host, int(port)):
+        raise SessionError(
+            f"--address {address}: nothing answers there; is the head running (ray start --head), "
+            "and is this the port that it printed?"
+        )
+
+
+def answers(host: str, port: int, *, timeout_s: float = 5.0) -> bool:
+    """Whether something listens at an address."""
+    try:
+        with socket.create_connection((host.strip("[]"), port), timeout=timeout_s):
+            return True
+    except OSError:
+        return False
+
+
+def _sent_along() -> dict[str, Any]:
+    """Tell workers of an existing cluster what code they run; a Ray job was told when it was sent.
+
+    The code itself they find where the driver does: a copy would be compiled anew by each worker.
+    """
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        return {}
+    made_by = provenance()
+    return {
+        "env_vars": {
+            "OMP_NUM_THREADS": "1",
+            "STUDY_COMMIT": str(made_by["commit"]),
+            "STUDY_DIRTY": str(int(made_by["dirty"])),
+        },
+    }
 
 
 @contextlib.contextmanager
@@ -138,7 +195,7 @@ def _silent_raylet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def watch_processes(on_death: Callable[[str], None]) -> Iterator[None]:
-    """Watch the local cluster's processes: without them Tune waits for ever.
+    """Watch the local cluster's processes, or a joined one's head: without them Tune waits on.
 
     Parameters
     ----------
@@ -148,8 +205,10 @@ def watch_processes(on_death: Callable[[str], None]) -> Iterator[None]:
     ended = threading.Event()
 
     def watch() -> None:
+        n_silent = 0
         while not ended.wait(WATCH_S):
-            dead = _dead_processes()
+            n_silent = n_silent + 1 if _is_head_silent() else 0
+            dead = ["head"] if n_silent >= MOST_SILENCES else _dead_processes()
             if dead:
                 on_death(dead[0])
                 return
@@ -161,6 +220,16 @@ def watch_processes(on_death: Callable[[str], None]) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+
+
+def _is_head_silent() -> bool:
+    """Whether the head of a joined cluster does not answer."""
+    node = getattr(ray._private.worker, "_global_node", None)
+    address = str(getattr(node, "gcs_address", ""))
+    if node is None or getattr(node, "all_processes", None) or not address:
+        return False
+    host, _, port = address.rpartition(":")
+    return not answers(host, int(port), timeout_s=WATCH_S)
 
 
 def _dead_processes() -> list[str]:

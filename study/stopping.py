@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
 
-EXIT_STOPPED = 130
+EXIT_STOPPED, EXIT_BROKEN = 130, 1
 # Beyond this even leaving in order is cut short.
 MOST_REQUESTS = 3
 _HANDLED = (signal.SIGINT, signal.SIGTERM)
@@ -59,6 +60,15 @@ class Stop:
         if self.reason is None:
             self.reason, self.is_error = reason, True
         os.kill(os.getpid(), signal.SIGTERM)
+
+    def leave(self) -> None:
+        """End the process from any thread: its main thread hears no signal any more."""
+        print(
+            f"error: {self.reason}. What was finished is kept; run the same command again.",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(EXIT_BROKEN)
 
     @contextlib.contextmanager
     def in_tune(self) -> Iterator[None]:

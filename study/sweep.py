@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from study.ray_environment import SessionError, check_dashboard
+from study.shard import Shard
 from study.stopping import EXIT_STOPPED, Stop, stop_on_signals
 
 
@@ -67,6 +69,24 @@ def build_parser() -> argparse.ArgumentParser:
         "(default: $RAY_ADDRESS, else a local one for this run)",
     )
     parser.add_argument(
+        "--wait-for-nodes",
+        type=int,
+        metavar="N",
+        help="wait until the existing cluster has N nodes (default: take it as it is)",
+    )
+    parser.add_argument(
+        "--write-from",
+        choices=("auto", "nodes", "driver"),
+        default="auto",
+        help="who writes rows on an existing cluster: its nodes, or this process's node for them "
+        "(default: the nodes if they all see the results folder)",
+    )
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="run the I-th of N shares of the sweep; other shares may run at the same time",
+    )
+    parser.add_argument(
         "--workers",
         type=int,
         metavar="N",
@@ -98,10 +118,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = build_parser()
     options = parser.parse_args(argv)
-    for name in ("limit", "workers"):
+    for name in ("limit", "workers", "wait_for_nodes"):
         value = getattr(options, name)
         if value is not None and value < 1:
-            parser.error(f"--{name} must be at least 1, not {value}")
+            parser.error(f"--{name.replace('_', '-')} must be at least 1, not {value}")
+    try:
+        options.shard = options.shard and Shard.parse(options.shard)
+    except ValueError as error:
+        parser.error(f"--shard: {error}")
     with stop_on_signals() as stop:
         try:
             # Not at the top: --help and a mistyped option answer without waiting for these.
@@ -110,6 +134,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             from study.run_search import run_search
         except KeyboardInterrupt:
             return say_stopped(stop)
+        except ModuleNotFoundError as error:
+            print(f"error: {missing_package(error)}", file=sys.stderr)
+            return 2
         try:
             if options.dashboard:
                 check_dashboard()
@@ -122,6 +149,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             return EXIT_USAGE
         except KeyboardInterrupt:
             return say_stopped(stop)
+
+
+def missing_package(error: ModuleNotFoundError) -> str:
+    """Say which package this Python lacks, and how it gets it."""
+    return (
+        f"{error.name} is not installed in {sys.executable} on {socket.gethostname()}; install "
+        "what constraints.txt names, or name another Python (submit: --python, --pip)"
+    )
 
 
 def say_stopped(stop: Stop) -> int:

@@ -1,0 +1,340 @@
+"""An existing cluster: how many units fit on it, and whether every node can run them.
+
+Each node is asked once, by a task of its own, before any work starts: which packages of which
+versions it has, whether its `study` is the driver's, whether it sees the results. The task is sent
+by value, so it runs on a node that cannot import this project.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import ray
+from ray import cloudpickle
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from study.config import ResourcesConfig
+from study.folder import ResultsFolder
+from study.provenance import code_version
+from study.ray_environment import SessionError
+
+WriteFrom = Literal["auto", "nodes", "driver"]
+# A first task on a node starts a process and may unpack the code there.
+ANSWER_S = 180.0
+WAIT_FOR_NODES_S = 300.0
+# Modules that a worker imports, by the name of the package that has them.
+NEEDED = {
+    "numba": "numba",
+    "numpy": "numpy",
+    "pandas": "pandas",
+    "pyarrow": "pyarrow",
+    "pydantic": "pydantic",
+    "scipy": "scipy",
+    "scikit-learn": "sklearn",
+    "torch": "torch",
+}
+# Packages whose versions decide a trial's numbers.
+SAME = ("numba", "numpy", "scipy", "scikit-learn", "torch")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeReport:
+    """What one node says.
+
+    Parameters
+    ----------
+    name : str
+        Host and address, for people.
+    problems : tuple of str
+        Why units cannot run there.
+    sees_results : bool
+        Whether a file that the driver put into the results folder is there.
+    """
+
+    name: str
+    problems: tuple[str, ...] = ()
+    sees_results: bool = True
+
+
+@contextlib.contextmanager
+def fit_to_cluster(
+    folder: ResultsFolder,
+    resources: ResourcesConfig,
+    *,
+    location: str,
+    write_from: WriteFrom,
+    n_nodes: int,
+    say: Callable[[str], None],
+) -> Iterator[tuple[int, str]]:
+    """Look at the joined cluster before work starts: how much fits, and who writes rows.
+
+    Parameters
+    ----------
+    folder, location : ResultsFolder, str
+        Where rows go, as the driver sees it and as a worker would open it.
+    resources : ResourcesConfig
+        Of one unit.
+    write_from : "auto", "nodes" or "driver"
+    n_nodes : int
+        Nodes to wait for.
+    say : callable
+        Told what was found.
+
+    Yields
+    ------
+    n_slots : int
+        Units that run at once.
+    location : str
+        What workers open.
+
+    Raises
+    ------
+    SessionError
+        The cluster cannot run the sweep.
+    """
+    wait_for_nodes(n_nodes)
+    nodes = alive_nodes()
+    n_slots = count_slots(nodes, resources)
+    nodes_write = check_nodes(folder, resources, write_from=write_from, location=location)
+    writer = None
+    if not nodes_write:
+        # Not at the top: this is the rarer case.
+        from study.writer import start_writer
+
+        writer, location = start_writer(folder.path)
+    who = "rows are written by the nodes" if nodes_write else "rows go through this node's writer"
+    say(f"{len(nodes)} nodes, room for {n_slots} stacks at once; {who}")
+    n_gpus = sum(node["Resources"].get("GPU", 0) for node in nodes)
+    if n_gpus and not resources.gpus:
+        say(f"{n_gpus:g} GPUs stay idle: --set resources.gpus=1 gives each stack one")
+    try:
+        yield n_slots, location
+    finally:
+        del writer
+
+
+def wait_for_nodes(n_nodes: int, *, timeout_s: float = WAIT_FOR_NODES_S) -> None:
+    """Wait until the cluster has so many nodes.
+
+    Raises
+    ------
+    SessionError
+        It has fewer after `timeout_s`.
+    """
+    give_up_at = time.monotonic() + timeout_s
+    while (found := len(alive_nodes())) < n_nodes:
+        if time.monotonic() > give_up_at:
+            raise SessionError(
+                f"--wait-for-nodes {n_nodes}: the cluster has {found} after {timeout_s:.0f} s"
+            )
+        time.sleep(1.0)
+
+
+def alive_nodes() -> list[dict[str, Any]]:
+    """List the nodes that live."""
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def count_slots(nodes: Sequence[Mapping[str, Any]], resources: ResourcesConfig) -> int:
+    """Count the units that fit on some nodes at once.
+
+    Parameters
+    ----------
+    nodes : sequence of mapping
+        As `ray.nodes()` lists them.
+    resources : ResourcesConfig
+        Of one unit.
+
+    Raises
+    ------
+    SessionError
+        None fits; the message says what the largest node has.
+    """
+    slots = sum(_slots(node["Resources"], resources) for node in nodes)
+    if not slots:
+        most = {
+            name: max((node["Resources"].get(name, 0) for node in nodes), default=0)
+            for name in ("CPU", "GPU")
+        }
+        raise SessionError(
+            f"no node has room for a stack of {resources.cpus:g} processors and "
+            f"{resources.gpus:g} GPUs: the most on one node are {most['CPU']:g} and "
+            f"{most['GPU']:g}; change resources.cpus or resources.gpus"
+        )
+    return slots
+
+
+def _slots(has: Mapping[str, float], resources: ResourcesConfig) -> int:
+    limits = [has.get("CPU", 0) / resources.cpus]
+    if resources.gpus:
+        limits.append(has.get("GPU", 0) / resources.gpus)
+    return int(min(limits) + 1e-9)
+
+
+def check_nodes(
+    folder: ResultsFolder,
+    resources: ResourcesConfig,
+    *,
+    write_from: WriteFrom,
+    location: str,
+) -> bool:
+    """Ask every node that would run units whether it can.
+
+    Parameters
+    ----------
+    folder : ResultsFolder
+        As the driver opens it.
+    resources : ResourcesConfig
+    write_from : "auto", "nodes" or "driver"
+        Who writes rows; "auto" lets the nodes do it if all see the folder.
+    location : str
+        What a worker would open.
+
+    Returns
+    -------
+    bool
+        Whether the nodes write.
+
+    Raises
+    ------
+    SessionError
+        Some node cannot run them; one line for each.
+    """
+    nodes = [node for node in alive_nodes() if _slots(node["Resources"], resources)]
+    with _probe(folder) as probe:
+        reports = _ask(nodes, probe, "" if folder.is_local else location)
+    broken = [f"{report.name}: {text}" for report in reports for text in report.problems]
+    blind = [report.name for report in reports if not report.sees_results]
+    if write_from == "nodes":
+        broken += [
+            f"{name}: {folder.path} is not the driver's folder there; give --results a path that "
+            "all nodes share, an s3:// or gs:// URI, or leave --write-from out"
+            for name in blind
+        ]
+    if broken:
+        raise SessionError("\n  ".join(["this cluster cannot run the sweep:", *broken]))
+    return write_from == "nodes" or (write_from == "auto" and not blind)
+
+
+@contextlib.contextmanager
+def _probe(folder: ResultsFolder) -> Iterator[str]:
+    """Put a small file into a local results folder, for the nodes to find; its path."""
+    if not folder.is_local:
+        yield ""
+        return
+    name = f"probe-{secrets.token_hex(4)}.tmp"
+    folder.write_bytes(name, b"")
+    try:
+        yield f"{folder.path}/{name}"
+    finally:
+        Path(f"{folder.path}/{name}").unlink(missing_ok=True)
+
+
+def _ask(nodes: Sequence[Mapping[str, Any]], probe: str, location: str) -> list[NodeReport]:
+    expected = {name: importlib.metadata.version(name) for name in SAME}
+    module = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        task = ray.remote(_look)
+        asked = []
+        for node in nodes:
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            question = task.options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+            asked.append(question.remote(NEEDED, tuple(expected), probe, location))
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+    ready, _ = ray.wait(asked, num_returns=len(asked), timeout=ANSWER_S)
+    return [
+        _report(node, _answer(ref, ref in ready), expected)
+        for node, ref in zip(nodes, asked, strict=True)
+    ]
+
+
+def _answer(ref: Any, is_ready: bool) -> dict[str, Any]:
+    if not is_ready:
+        return {"error": f"no answer within {ANSWER_S:.0f} s; is it overloaded?"}
+    try:
+        return dict(ray.get(ref))
+    except Exception as error:
+        return {"error": (str(error).strip().splitlines() or [type(error).__name__])[-1]}
+
+
+def _report(
+    node: Mapping[str, Any], answer: dict[str, Any], expected: Mapping[str, str]
+) -> NodeReport:
+    name = f"node {node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+    if "error" in answer:
+        return NodeReport(name=name, problems=(answer["error"],))
+    problems = []
+    if answer["missing"]:
+        packages = " ".join(answer["missing"])
+        problems.append(
+            f"{answer['python']} lacks {packages}; install on the node what constraints.txt "
+            f"names, or submit with --pip"
+        )
+    elif answer["code"] is None:
+        problems.append(
+            f"{answer['python']} cannot import the project ({answer['why']}); "
+            "put it where all nodes see it, or use python -m study.submit"
+        )
+    elif answer["code"] != code_version():
+        problems.append("its copy of the project differs from the driver's; bring both to one")
+    if answer["unwritten"]:
+        problems.append(f"results cannot be written from there: {answer['unwritten']}")
+    problems += [
+        f"{package} {answer['versions'][package]} there, {version} here; numbers would differ"
+        for package, version in expected.items()
+        if answer["versions"].get(package) not in (None, version)
+    ]
+    return NodeReport(name=name, problems=tuple(problems), sees_results=answer["sees_results"])
+
+
+def _look(
+    needed: Mapping[str, str], same: Sequence[str], probe: str, location: str
+) -> dict[str, Any]:
+    """Run on a node: say what it has. Nothing of this project is imported before it is tried."""
+    import importlib.metadata
+    import importlib.util
+    import os
+    import platform
+    import sys
+
+    versions = {}
+    for package in same:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    missing = [p for p, module in needed.items() if importlib.util.find_spec(module) is None]
+    code, why, unwritten = None, "", ""
+    if not missing:
+        try:
+            from study.provenance import code_version
+
+            code = code_version()
+        except Exception as error:
+            why = str(error)
+    if code and location:
+        try:
+            from study.folder import open_folder
+
+            open_folder(location).write_bytes("probe.tmp", b"")
+        except Exception as error:
+            unwritten = str(error).splitlines()[0]
+    return {
+        "python": f"Python {platform.python_version()} ({sys.executable})",
+        "missing": missing,
+        "versions": versions,
+        "code": code,
+        "why": why,
+        "unwritten": unwritten,
+        "sees_results": not probe or (os.path.exists(probe) and os.access(probe, os.W_OK)),
+    }

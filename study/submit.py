@@ -1,0 +1,359 @@
+"""Submit a sweep to a cluster: `python -m study.submit sweeps/latent_dims.yaml --to ray`.
+
+`status`, `logs` and `stop` with a job's name look after one on a Ray cluster. Exit status: that of
+the sweep when its log is followed to the end, 0 when it was submitted or shown, 2 when not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from study.cluster import Command, JobError
+
+if TYPE_CHECKING:
+    from study.config import Sweep
+    from study.job_server import JobServer
+    from study.package import Package
+
+EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED = 0, 1, 2, 130
+VERBS = ("status", "logs", "stop")
+DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command line that submits."""
+    parser = argparse.ArgumentParser(
+        prog="python -m study.submit",
+        description="Run a sweep on a cluster. After that: submit status|logs|stop JOB.",
+    )
+    add = parser.add_argument
+    add("file", type=Path, help="sweep file, such as sweeps/latent_dims.yaml")
+    add("--to", choices=("ray", "slurm", "kubernetes"), required=True, help="what runs the job")
+    add("--print", action="store_true", help="print what would be submitted, submit nothing")
+    add("--set", dest="overrides", metavar="FIELD=VALUE", action="append", default=[])
+    add("--smoke", action="store_true", help="shrink the sweep to about a minute")
+    add("--limit", type=int, metavar="N", help="start at most N trials")
+    add("--retry-failed", action="store_true", help="run failed and timed-out trials again")
+    add(
+        "--results",
+        metavar="DIR",
+        help="path that all nodes share, or s3:// URI (default: ./results where the job runs on "
+        "this machine or its shared disks)",
+    )
+    add("--python", help="interpreter on the nodes (default: python; slurm: this one)")
+    add("--cpus", type=int, default=4, help="processors of a task or worker (default: 4)")
+    add("--gpus", type=int, default=0, help="GPUs of a task or worker (default: 0)")
+    add("--memory-gb", type=int, help="memory of a task or worker (kubernetes: 8)")
+    _add_ray(parser)
+    _add_slurm(parser)
+    _add_kubernetes(parser)
+    return parser
+
+
+def _add_ray(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("--to ray").add_argument
+    _add_server(add)
+    add("--name", help="the job's name (default: the sweep's, with the time)")
+    add("--detach", action="store_true", help="do not follow the log")
+    add("--pip", action="store_true", help="install constraints.txt on the nodes (needs network)")
+
+
+def _add_server(add: Any) -> None:
+    add("--address", default=None, help=f"Ray's job server (default: {DEFAULT_ADDRESS})")
+    add("--insecure", action="store_true", help="allow plain http to another machine")
+
+
+def _add_slurm(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("--to slurm").add_argument
+    add("--layout", choices=("array", "symmetric", "apart"), default="array")
+    add("--tasks", type=int, default=1, help="tasks of the array, or nodes (default: 1)")
+    add("--time", default="04:00:00", help="time limit of one run (default: 04:00:00)")
+    add("--partition")
+    add("--account")
+
+
+def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("--to kubernetes").add_argument
+    add("--image", help="container image with the project and its packages")
+    add("--folder", default="/app", help="the project's folder in the image (default: /app)")
+    add("--code", metavar="URI", help="zip file of the project, if the image does not hold it")
+    add("--namespace")
+    add("--workers", type=int, default=1, help="pods that train (default: 1)")
+    add("--secret", action="append", default=[], metavar="NAME", help="Kubernetes secret whose "
+        "keys become environment variables (repeatable)")  # fmt: skip
+    add("--claim", metavar="NAME:/PATH", help="volume claim, mounted on every pod")
+    add("--deadline-h", type=float, default=24.0, help="hours after which it ends (default: 24)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : sequence of str or None
+        Arguments; None takes the process's.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    # Not at the top: --help need not wait for it.
+    from study.config import SweepError
+
+    try:
+        if words and words[0] in VERBS:
+            return _look_after(words)
+        return _submit(build_parser().parse_args(words))
+    except (JobError, SweepError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        print("\nThe job goes on; stop it with: python -m study.submit stop JOB", file=sys.stderr)
+        return EXIT_STOPPED
+
+
+def _look_after(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m study.submit")
+    parser.add_argument("verb", choices=VERBS)
+    parser.add_argument("job", help="the job's name")
+    _add_server(parser.add_argument)
+    options = parser.parse_args(words)
+    server = _server(options)
+    if options.verb == "stop":
+        print(f"{options.job}: {server.stop(options.job)}; what was finished is kept")
+        return EXIT_DONE
+    if options.verb == "logs":
+        return _follow(server, options.job, options.job)
+    return _print_status(server, options.job)
+
+
+def _server(options: argparse.Namespace) -> JobServer:
+    from study.job_server import JobServer
+
+    address = options.address or os.environ.get("RAY_API_SERVER_ADDRESS") or DEFAULT_ADDRESS
+    return JobServer(address, insecure=options.insecure)
+
+
+def _print_status(server: JobServer, job: str) -> int:
+    from study.job_log import last_state, update_progress
+    from study.progress import SweepProgress
+
+    info = server.info(job)
+    print(f"{job}: {server.status(job)}")
+    state = last_state(server.logs(job))
+    if state is not None:
+        progress = SweepProgress(job)
+        update_progress(progress, state)
+        print(f"{progress.n_finished}/{progress.n_trials} trials, {progress.n_failed} failed")
+    if server.status(job) == "FAILED" and info.message:
+        print(str(info.message).strip().splitlines()[0])
+    return EXIT_DONE
+
+
+def _follow(server: JobServer, job: str, sweep_name: str) -> int:
+    from study.job_log import show_log
+    from study.progress import SweepProgress, make_display
+
+    progress = SweepProgress(sweep_name)
+    with make_display(progress, quiet=False, as_json=False) as display:
+        show_log(server.follow(job), display)
+    status = server.status(job)
+    print(f"{job}: {status}; {progress.n_finished}/{progress.n_trials} trials")
+    if status == "STOPPED":
+        return EXIT_STOPPED
+    code = server.info(job).driver_exit_code
+    if code is not None:
+        return int(code)
+    return EXIT_DONE if status == "SUCCEEDED" else EXIT_FAILED
+
+
+def _submit(options: argparse.Namespace) -> int:
+    from study.config import load_sweep, shrink
+
+    sweep = load_sweep(options.file, overrides=tuple(options.overrides))
+    sweep = shrink(sweep) if options.smoke else sweep
+    send = {"ray": _to_ray, "slurm": _to_slurm, "kubernetes": _to_kubernetes}[options.to]
+    return send(sweep, options)
+
+
+def _arguments(options: argparse.Namespace) -> tuple[str, ...]:
+    """List the options of `study.sweep` that were given here."""
+    given = [word for override in options.overrides for word in ("--set", override)]
+    given += ["--smoke"] if options.smoke else []
+    given += ["--limit", str(options.limit)] if options.limit else []
+    given += ["--retry-failed"] if options.retry_failed else []
+    return tuple(given)
+
+
+def _environment() -> tuple[tuple[str, str], ...]:
+    """Say which code is sent, for every row that it makes."""
+    from study.provenance import provenance
+
+    made_by = provenance()
+    return (("STUDY_COMMIT", made_by["commit"]), ("STUDY_DIRTY", str(int(made_by["dirty"]))))
+
+
+def _to_ray(sweep: Sweep, options: argparse.Namespace) -> int:
+    from study.job_server import check_address, is_loopback
+    from study.package import check_size, list_tree, pack, project_root
+
+    address = options.address or os.environ.get("RAY_API_SERVER_ADDRESS") or DEFAULT_ADDRESS
+    check_address(address, insecure=options.insecure)
+    results = options.results
+    if results is None:
+        import urllib.parse
+
+        if not is_loopback(urllib.parse.urlsplit(address).hostname or ""):
+            raise JobError("--results: name a path on the cluster, or an s3:// URI")
+        results = "results"
+    if "://" not in results:
+        results = str(Path(results).absolute())
+    root = project_root()
+    check_size(root, list_tree(root))
+    job = options.name or f"{sweep.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    server = None if options.print else _server(options)
+    with tempfile.TemporaryDirectory(prefix="study-submit-") as scratch:
+        package, file = pack(root, Path(scratch), options.file)
+        command = Command(
+            file=file,
+            results=results,
+            arguments=_arguments(options),
+            environment=_environment(),
+            python=options.python or "python",
+        )
+        entrypoint = shlex.join(command.words("--json"))
+        sent = f"{len(package.files)} files, {package.size_mb:.1f} MB, content {package.content}"
+        if server is None:
+            print(f"# {address}, job {job}: {sent}\n{entrypoint}")
+            return EXIT_DONE
+        server.submit(job, entrypoint, _runtime_env(command, package, options), sweep=sweep.name)
+    print(f"{job}: submitted to {address} ({sent}); results in {results}/{sweep.name}")
+    if options.detach:
+        print(f"Follow it with: python -m study.submit logs {job} --address {address}")
+        return EXIT_DONE
+    return _follow(server, job, sweep.name)
+
+
+def _runtime_env(
+    command: Command, package: Package, options: argparse.Namespace
+) -> dict[str, Any]:
+    env: dict[str, Any] = {
+        "working_dir": str(package.root),
+        "env_vars": {"OMP_NUM_THREADS": "1", **dict(command.environment)},
+    }
+    if options.pip:
+        lines = (package.root / "constraints.txt").read_text().splitlines()
+        # Ray itself is the cluster's, and pip cannot change it under its feet.
+        pins = [line for line in lines if "==" in line and not line.startswith(("ray==", "#"))]
+        env["pip"] = {"packages": pins}
+    return env
+
+
+def _to_slurm(sweep: Sweep, options: argparse.Namespace) -> int:
+    from study.package import pack, project_root
+    from study.slurm import SlurmJob, slurm_script
+
+    results = str(options.results or Path("results").absolute())
+    if "://" not in results:
+        results = str(Path(results).absolute())
+    root = project_root()
+    copies = Path(results if "://" not in results else "results").absolute() / ".code"
+    if options.print:
+        folder, file = str(root), str(options.file)
+    else:
+        # A copy on the shared disks: the tree may change while the job waits in the queue.
+        package, file = pack(root, copies, options.file)
+        folder = str(package.root)
+    command = Command(
+        file=file,
+        results=results,
+        arguments=_arguments(options),
+        environment=_environment(),
+        python=options.python or sys.executable,
+    )
+    job = SlurmJob(
+        folder=folder,
+        layout=options.layout,
+        n_tasks=options.tasks,
+        cpus=options.cpus,
+        gpus=options.gpus,
+        memory_gb=options.memory_gb,
+        time_limit=options.time,
+        log=f"{Path.cwd()}/{sweep.name}-%{'A_%a' if options.layout == 'array' else 'j'}.log",
+        partition=options.partition,
+        account=options.account,
+    )
+    text = slurm_script(sweep, command, job)
+    return _give(text, ("sbatch", "--parsable"), options, what="sbatch")
+
+
+def _to_kubernetes(sweep: Sweep, options: argparse.Namespace) -> int:
+    import importlib.metadata
+
+    from study.kubernetes import KubernetesJob, kubernetes_name, rayjob_manifest
+
+    if not options.image:
+        raise JobError("kubernetes: --image names the container image with the project")
+    if not options.results:
+        raise JobError("kubernetes: --results s3://BUCKET/PATH, or a path under --claim")
+    claim = tuple(options.claim.split(":", 1)) if options.claim else None
+    if claim is not None and len(claim) != 2:
+        raise JobError(f"kubernetes: --claim {options.claim!r}; write NAME:/PATH")
+    command = Command(
+        file=str(options.file),
+        results=options.results,
+        arguments=_arguments(options),
+        environment=_environment(),
+        python=options.python or "python",
+    )
+    job = KubernetesJob(
+        image=options.image,
+        ray_version=importlib.metadata.version("ray"),
+        name=options.name or kubernetes_name(sweep),
+        namespace=options.namespace,
+        n_workers=options.workers,
+        cpus=options.cpus,
+        memory_gb=options.memory_gb or 8,
+        gpus=options.gpus,
+        secrets=tuple(options.secret),
+        claim=claim,
+        code=options.code,
+        folder=options.folder,
+        deadline_h=options.deadline_h,
+    )
+    text = rayjob_manifest(sweep, command, job)
+    # `create`, not `apply`: a job of this name that exists is not changed under way.
+    return _give(text, ("kubectl", "create", "-f", "-"), options, what="kubectl")
+
+
+def _give(text: str, command: Sequence[str], options: argparse.Namespace, *, what: str) -> int:
+    """Give a job's text to its system, or print it."""
+    if options.print:
+        print(text, end="")
+        return EXIT_DONE
+    if shutil.which(command[0]) is None:
+        raise JobError(f"{what} is not on this machine; print the text with --print instead")
+    done = subprocess.run(command, input=text, capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        if "AlreadyExists" in done.stderr or "already exists" in done.stderr:
+            reason = f"{reason}; give another --name, or delete the old one"
+        raise JobError(f"{what} refused the job: {reason}")
+    print(done.stdout.strip())
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
