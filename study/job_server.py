@@ -7,8 +7,10 @@ unless a person insists, and the token is read from where Ray keeps it and never
 from __future__ import annotations
 
 import asyncio
+import http.client
 import ipaddress
 import json
+import logging
 import os
 import time
 import urllib.error
@@ -80,7 +82,7 @@ def check_server(address: str) -> dict[str, Any]:
                 "RAY_AUTH_TOKEN_PATH to a file with it, as on the head"
             ) from None
         raise JobError(f"{address} is no Ray job server (HTTP {error.code})") from None
-    except (ValueError, KeyError, TypeError):
+    except (http.client.HTTPException, ValueError, KeyError, TypeError):
         raise JobError(f"{address} is no Ray job server") from None
     except OSError as error:
         reason = getattr(error, "reason", error)
@@ -132,6 +134,8 @@ class JobServer:
                 raise JobError(
                     f"{address} runs Ray {version}, here is {ray.__version__}; install the same"
                 )
+            # Its notes on uploads and sockets would stand between the lines of the log.
+            logging.getLogger("ray").setLevel(logging.ERROR)
             self._client = JobSubmissionClient(address)
         except (ImportError, RuntimeError, ConnectionError) as error:
             raise JobError(f"{address}: {_first(error)}; pip install 'ray[default]'") from None
