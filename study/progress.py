@@ -182,8 +182,9 @@ def render(progress: SweepProgress) -> RenderableType:
     bar.add_row(
         Text(progress.name, style="bold"),
         ProgressBar(total=max(progress.n_trials, 1), completed=progress.n_finished, width=20),
-        Text(status_line(progress)),
     )
+    # On a line of its own it fits a terminal of 80 columns.
+    state = Text(f"  {status_line(progress)}")
     cells = Table.grid(padding=(0, 2))
     ordered = _cell_order(progress)
     for name, count in ordered[:MAX_CELL_LINES]:
@@ -194,7 +195,7 @@ def render(progress: SweepProgress) -> RenderableType:
     stacks = Table.grid(padding=(0, 2))
     for stack in progress.running.values():
         stacks.add_row(Text(f"  {stack.label}", style="cyan"), Text(_running_text(stack)))
-    return Group(bar, cells, stacks)
+    return Group(bar, state, cells, stacks)
 
 
 class QuietDisplay:
