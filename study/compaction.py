@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from study.folder import ResultsFolder, file_metadata, fit_columns
+from study.footer import seal_file
 from study.results import drop_doubles
 from study.tables import KEYS, SCHEMAS, frame_to_table, pandas_type
 
@@ -79,6 +80,7 @@ def _merge(folder: ResultsFolder, name: str, target: Path) -> None:
                 waiting, n_waiting = [], 0
         if waiting:
             writer.write_table(pa.concat_tables(waiting), BATCH_ROWS)
+    seal_file(target)
 
 
 def _undoubled(

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from study.footer import BLANK, KEY, is_sound, seal
 from study.provenance import timestamp
 from study.tables import SCHEMA_VERSION, SCHEMAS, to_table
 
@@ -140,7 +141,7 @@ class ResultsFolder:
         sink = pa.BufferOutputStream()
         table = table.replace_schema_metadata(file_metadata())
         pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-        self.write_bytes(name, sink.getvalue().to_pybytes())
+        self.write_bytes(name, seal(sink.getvalue().to_pybytes()))
 
     def write_part(self, table_name: str, part_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write one stack's rows of one table.
@@ -264,6 +265,8 @@ class ResultsFolder:
         try:
             with self.filesystem.open_input_file(path) as source:
                 file = pq.ParquetFile(source, page_checksum_verification=True)
+                if not is_sound(source, file):
+                    raise DamagedFileError(path, "its footer is not what was written")
                 metadata = file.schema_arrow.metadata or {}
                 check_version(path, metadata.get(b"schema_version", b"1"))
                 order = (metadata.get(b"written_at", b"").decode(), "/parts/" in path, path)
@@ -283,8 +286,8 @@ def part_folder(table_name: str) -> str:
 
 
 def file_metadata() -> dict[str, str]:
-    """Make the metadata of a parquet file: which schema, and when it was written."""
-    return {"schema_version": str(SCHEMA_VERSION), "written_at": timestamp()}
+    """Make the metadata of a parquet file: its schema, when it was written, a blank digest."""
+    return {"schema_version": str(SCHEMA_VERSION), "written_at": timestamp(), KEY: BLANK}
 
 
 def read_columns(file: pq.ParquetFile, schema: pa.Schema) -> pa.Table:

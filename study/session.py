@@ -170,7 +170,7 @@ def _dashboard_note(folder: Path) -> str:
 def _connected(**options: Any) -> Iterator[None]:
     try:
         ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError, OSError, ImportError) as error:
+    except Exception as error:  # Ray raises bare ones, such as when a process of its dies here.
         ray.shutdown()
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SessionError(f"Ray did not start: {reason}") from error

@@ -122,7 +122,7 @@ def test_damaged_and_deleted_files(
     if fault == "part":
         # Leave parts as they are when a run is killed.
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(study.run, "_tidy", lambda *_: None)
+            patch.setattr(study.run, "tidy", lambda *_: None)
             assert main([*bench.command()[3:], "--limit", "4"]) == 130
     else:
         assert main([*bench.command()[3:], "--limit", "4"]) == 130

@@ -205,7 +205,8 @@ def survive(
         while status != 0:
             before[bench.n_runs + 1] = bench.finished()
             status = run(bench, killer if killer.n_kills < n_kills else None)
-            assert status in ((None, 0, 1) if killer.n_kills < n_kills else (None, 0)), status
+            # 1 and 2: Ray was killed under it, or while it started.
+            assert status in (None, 0, 1, 2), status
             n_runs += 1
         assert_equal(read_all(bench.results), wanted)
         assert bench.recomputed(before) == set()

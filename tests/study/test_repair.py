@@ -10,7 +10,7 @@ import pytest
 from study.compaction import compact
 from study.folder import ResultsFolder, open_folder
 from study.repair import EXPECTED, incomplete_ids, remove_strays, set_damaged_aside
-from study.results import finished_ids, write_tables
+from study.results import ResultsError, finished_ids, write_tables
 
 
 @pytest.fixture
@@ -85,3 +85,15 @@ def test_old_temporary_files_are_removed_and_young_ones_stay(folder: ResultsFold
         os.utime(stray, (stray.stat().st_mtime - age_s,) * 2)
     remove_strays(folder)
     assert [path.name for path in Path(folder.path).rglob("*.tmp")] == ["young.parquet.0.tmp"]
+
+
+def test_a_flipped_bit_anywhere_in_a_footer_is_found(folder: ResultsFolder) -> None:
+    table = part(folder, "trials", "a")
+    whole = table.read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    for at in range(footer, len(whole), 97):
+        table.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        with pytest.raises(ResultsError):
+            folder.read_raw("trials")
+    table.write_bytes(whole)
+    assert folder.read_raw("trials").num_rows == 2
