@@ -189,7 +189,7 @@ def cause_of_death(error: str, pid: int) -> tuple[str, bool]:
         return f"{error[-1500:]}\n{who} ended by itself", False
     if error and "died" not in error.lower():
         return f"{error[-3000:]}", False
-    return f"{who} was killed (SIGKILL, as the system does when memory runs out)", False
+    return f"{who} was killed (SIGKILL, as the system does when memory runs out), or exited", False
 
 
 def show_finished(display: Display, index: int, unit: Unit, statuses: Sequence[str]) -> None:

@@ -206,7 +206,10 @@ def _score_trial(trial: Trial, trained: TrainedStack, index: int) -> Tables:
     training = {
         "train_recon": trained.train_recon[index, trained.n_epochs_done - 1],
         "train_kl_nats": trained.train_kl_nats[index, trained.n_epochs_done - 1],
-        "active_units": int(trained.checkpoints[-1].active_units[index]),
+        # A training that diverges before its first checkpoint has none.
+        "active_units": (
+            int(trained.checkpoints[-1].active_units[index]) if trained.checkpoints else None
+        ),
         "status": status,
         "message": message,
     }

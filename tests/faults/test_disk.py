@@ -17,7 +17,7 @@ from study.results import read_table
 from study.run import Job, Work
 from study.sweep import main
 from study.trainable import unit_events
-from tests.faults.harness import Bench, assert_equal, read_all, wait_for
+from tests.faults.harness import PATIENCE_S, Bench, assert_equal, read_all, wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(900)]
 

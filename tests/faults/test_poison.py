@@ -34,7 +34,7 @@ CAUSES = {
     "raise": ("failed", "RuntimeError: poison in the training"),
     "kill": ("failed", "was killed (SIGKILL"),
     "crash": ("failed", "crashed (SIGSEGV)"),
-    "exit": ("failed", "ended by itself"),
+    "exit": ("failed", "or exited"),
     "memory": ("failed", "Unable to allocate"),
     "hang": ("timeout", "passed training.timeout_min = 0.2"),
 }

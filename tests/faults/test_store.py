@@ -17,7 +17,7 @@ import pytest
 
 from study.folder import ResultsError, open_folder
 from study.lock import LockedError, hold, read_holder
-from tests.faults.harness import Bench, assert_equal, read_all, wait_for
+from tests.faults.harness import PATIENCE_S, Bench, assert_equal, read_all, wait_for
 
 OUTAGE_S = float(os.environ.get("FAULTS_OUTAGE_S", "20"))
 KEYS = {
