@@ -71,6 +71,7 @@ def run_with_losses(
         display=QuietDisplay(progress),
         stop=Stop(),
         scratch="",
+        n_workers=1,
         before={},
     )
     executor.run([unit])
