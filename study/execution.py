@@ -252,14 +252,12 @@ class Executor:
             attempts = tuple(again for loss in losses for again in self._settle(loss))
             n_rounds += 1
 
-    def run_search(self, source: UnitSource, *, n_workers: int) -> None:
+    def run_search(self, source: UnitSource) -> None:
         """Run the units that a source proposes, until it is over or a stop was asked for.
 
         Parameters
         ----------
         source : UnitSource
-        n_workers : int
-            Units that run at once.
 
         Raises
         ------
@@ -287,7 +285,7 @@ class Executor:
                 settled.append((attempts.index(loss.attempt), [a.unit for a in again]))
             return settled
 
-        searcher = UnitSearcher(source, n_workers=n_workers, give=give, settle=settle)
+        searcher = UnitSearcher(source, n_workers=self.n_workers, give=give, settle=settle)
         self._fit(callback, (), name="search", searcher=searcher)
         self._await_writers(attempts, callback.writing)
 
