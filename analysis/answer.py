@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import captions, stats, summary, theme
+from analysis import captions, evidence, stats, summary, theme
 from analysis.load import Results
 
 
@@ -25,6 +25,8 @@ def sentences(results: Results) -> list[str]:
     found = [captions.denominators(results), *_ceiling(coverage), *_control(results, coverage)]
     found += _contrast(results)
     found += _trend(results, summary.endpoints_by_cell(results))
+    found += evidence.differences(results) + evidence.flat_ranges(results)
+    found += evidence.seed_shares(results) + evidence.seeds_for(results)
     if summary.is_the_original(results):
         found += _replication(results)
     return found

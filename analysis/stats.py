@@ -8,7 +8,7 @@ Intervals of a mean, by the number of clusters:
 
 - 8 or more: BCa bootstrap of the cluster means, at the expanded level of Hesterberg (2015). The
   plain BCa interval holds only 90 % at 10 clusters where it claims 95 %; expanded it holds
-  93-96 % (docs/analysis.md has the simulation).
+  93-96 % (docs/statistics.md has the simulation).
 - 2 to 7: Student's t on the cluster means.
 - 1: no interval over data seeds exists; the range over the trials is given and named as such.
 

@@ -33,6 +33,7 @@ from analysis.contrasts import cell_contrasts, contrasts_by_cell, equivalence, p
 from analysis.importance import anova, importances
 from analysis.load import Results
 from analysis.power import power_curve
+from analysis.profiles import interquartile_means, performance_profile
 from analysis.reference import (
     ORIGINAL_RANGE,
     REPORTED,
@@ -62,6 +63,7 @@ __all__ = [
     "equivalence",
     "importances",
     "independent_factors",
+    "interquartile_means",
     "interval_row",
     "is_original_setting",
     "is_the_original",
@@ -69,6 +71,7 @@ __all__ = [
     "lost_controls",
     "named_rows",
     "paired_counts",
+    "performance_profile",
     "power_curve",
     "recall_and_spurious",
     "reference_cell",

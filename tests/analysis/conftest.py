@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +245,20 @@ def results_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def results(results_folder: Path) -> Results:
     """The folder's tables."""
     return load_results(results_folder)
+
+
+def jittered(results: Results, column: str, *, sd: float = 0.05) -> Results:
+    """Add noise of its own to each trial: the builder's is shared by all cells."""
+    noise = np.random.default_rng(0).normal(0, sd, len(results.trials))
+    return replace(
+        results, trials=results.trials.assign(**{column: results.trials[column] + noise})
+    )
+
+
+@pytest.fixture(scope="session")
+def jitter() -> Callable[..., Results]:
+    """Give tests `jittered`."""
+    return jittered
 
 
 @pytest.fixture(scope="session")
