@@ -7,18 +7,17 @@ hidden state of a sampler, so a search continues from its record after any inter
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import optuna
 from scipy.stats import qmc
 
 from study.boundary import Surface, fit_surface, propose
 from study.race import CellEstimates, best_cell, estimate_cells, next_contender, pareto_front
-from study.search_space import Dimension, Point, SearchConfig
+from study.sampler import PastCell, ask
+from study.search_space import Point, SearchConfig
 from study.sections import Replicates
 
 Seeds = tuple[int, int, int]
@@ -28,7 +27,6 @@ Purpose = Literal["explore", "race", "remeasure"]
 # Cells of a low-discrepancy sequence before the sampler has something to learn from.
 N_STARTUP = 10
 ATTEMPTS = 10
-POPULATION = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,7 +278,11 @@ class Search:
                 busy = [self._position(work.suggestion) for work in self.running.values()]
                 yield from propose(config, surface, seed=seed, taken=np.array(busy))
         elif config.options.sampler not in ("qmc", "random") and number >= N_STARTUP and n_known:
-            yield from self._ask(number)
+            past = [
+                PastCell(point=cell.point, means=mean, is_running=self._is_busy(cell.number))
+                for cell, mean in zip(self.suggestions, self._means(), strict=True)
+            ]
+            yield from ask(config, past, seed=_seed(config.options.seed, number))
         yield from self._spread(number)
 
     def _spread(self, number: int) -> Iterable[Point]:
@@ -297,74 +299,6 @@ class Search:
             yield from map(config.point, sobol.random_base2(n_bits)[number : number + ATTEMPTS])
         if config.n_points <= 100_000:
             yield from config.grid()
-
-    def _ask(self, number: int) -> Iterable[Point]:
-        config = self.config
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        study = optuna.create_study(
-            directions=["minimize"] * len(config.objectives),
-            sampler=self._sampler(_seed(config.options.seed, number)),
-        )
-        means = self._means()
-        study.add_trials([self._past(i, means[i]) for i in range(len(self.suggestions))])
-        for _ in range(ATTEMPTS):
-            trial = study.ask()
-            point: Point = {}
-            for dimension in config.space:
-                if dimension.is_active(point):
-                    point[dimension.name] = dimension.tidy(_suggest(trial, dimension))
-            yield point
-
-    def _past(self, number: int, means: np.ndarray) -> optuna.trial.FrozenTrial:
-        suggestion = self.suggestions[number]
-        active = [d for d in self.config.space if d.name in suggestion.point]
-        is_known = bool(np.isfinite(means).all())
-        state = (
-            optuna.trial.TrialState.COMPLETE
-            if is_known
-            else (
-                optuna.trial.TrialState.RUNNING
-                if self._is_busy(number)
-                else optuna.trial.TrialState.FAIL
-            )
-        )
-        return optuna.trial.create_trial(
-            params={d.name: _parameter(d, suggestion.point[d.name]) for d in active},
-            distributions={d.name: _distribution(d) for d in active},
-            values=means.tolist() if is_known else None,
-            state=state,
-            system_attrs={"NSGAIISampler:generation": number // POPULATION},
-        )
-
-    def _sampler(self, seed: int) -> optuna.samplers.BaseSampler:
-        kind = self.config.options.sampler
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            if kind == "gp":
-                return optuna.samplers.GPSampler(seed=seed, n_startup_trials=1)
-            if kind == "nsga2":
-                return optuna.samplers.NSGAIISampler(seed=seed, population_size=POPULATION)
-            if kind == "cmaes":
-                means = self._means()
-                known = [
-                    self._past(i, means[i])
-                    for i in range(len(self.suggestions))
-                    if np.isfinite(means[i]).all()
-                ]
-                return optuna.samplers.CmaEsSampler(
-                    seed=seed,
-                    source_trials=known,
-                    n_startup_trials=0,
-                    warn_independent_sampling=False,
-                )
-            conditional = any(dimension.when for dimension in self.config.space)
-            return optuna.samplers.TPESampler(
-                seed=seed,
-                n_startup_trials=1,
-                multivariate=True,
-                group=conditional,
-                constant_liar=True,
-            )
 
     def _remeasure(self) -> Work | None:
         """Measure the winners again on seeds that had no part in choosing them."""
@@ -423,43 +357,3 @@ def _seed(*parts: int) -> int:
 
 def _generator(*parts: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(parts))
-
-
-def _is_ordered(dimension: Dimension) -> bool:
-    return all(
-        isinstance(value, int | float) and not isinstance(value, bool)
-        for value in dimension.choices
-    )
-
-
-def _distribution(dimension: Dimension) -> optuna.distributions.BaseDistribution:
-    if dimension.kind == "choice":
-        if _is_ordered(dimension):
-            # Numbers are ordered: their ranks are searched, not unrelated names.
-            return optuna.distributions.IntDistribution(0, len(dimension.choices) - 1)
-        return optuna.distributions.CategoricalDistribution(
-            [repr(value) for value in dimension.choices]
-        )
-    if dimension.kind == "int":
-        return optuna.distributions.IntDistribution(
-            int(dimension.low), int(dimension.high), log=dimension.log
-        )
-    return optuna.distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.log)
-
-
-def _parameter(dimension: Dimension, value: Any) -> Any:
-    if dimension.kind != "choice":
-        return value
-    return dimension.choices.index(value) if _is_ordered(dimension) else repr(value)
-
-
-def _suggest(trial: optuna.Trial, dimension: Dimension) -> Any:
-    name, low, high = dimension.name, dimension.low, dimension.high
-    if dimension.kind == "float":
-        return trial.suggest_float(name, low, high, log=dimension.log)
-    if dimension.kind == "int":
-        return trial.suggest_int(name, int(low), int(high), log=dimension.log)
-    if _is_ordered(dimension):
-        return dimension.choices[trial.suggest_int(name, 0, len(dimension.choices) - 1)]
-    chosen = trial.suggest_categorical(name, [repr(value) for value in dimension.choices])
-    return next(choice for choice in dimension.choices if repr(choice) == chosen)
