@@ -123,7 +123,7 @@ def _execute(job: Job, adaptive: Adaptive) -> Adaptive:
             if start > 1:
                 adaptive = _open(job)
             with on_ray(job, display, known) as executor:
-                executor.run_search(adaptive, n_workers=executor.n_workers)
+                executor.run_search(adaptive)
     return adaptive
 
 
