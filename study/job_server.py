@@ -76,6 +76,7 @@ def check_server(address: str) -> dict[str, Any]:
             version = json.loads(answer.read())
             return {"ray_version": str(version["ray_version"])}
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code in (401, 403):
             raise JobError(
                 f"{address} wants a token ({error.code}): set RAY_AUTH_TOKEN, or "
