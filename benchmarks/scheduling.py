@@ -137,6 +137,7 @@ def run_stacks(stacks: list[Stack]) -> dict[str, Any]:
         executor = Executor(
             folder=folder,
             location=location,
+            n_workers=N_WORKERS,
             resources=ResourcesConfig(),
             display=display,
             stop=Stop(),

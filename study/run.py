@@ -48,6 +48,8 @@ RETRIED = ("failed", "timeout")
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 # A local Ray that dies is started again this often.
 MOST_RAY_STARTS = 3
+# A head that starts with us gets so long, if we are to wait for its nodes.
+WAIT_FOR_HEAD_S = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -379,6 +381,7 @@ def on_ray(job: Job, display: Display, known: Mapping[str, tuple[str, str]]) -> 
             n_workers=job.n_workers,
             gpus=job.sweep.resources.gpus,
             dashboard=job.options.dashboard,
+            wait_s=WAIT_FOR_HEAD_S if job.options.wait_for_nodes else 0.0,
             say=display.note,
         ),
         _fitted(job, display) as (n_workers, location),

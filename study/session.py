@@ -10,6 +10,7 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ def ray_session(
     n_workers: int,
     gpus: float,
     dashboard: bool = False,
+    wait_s: float = 0.0,
     say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[None]:
     """Start a local Ray of our own, or join the one at `address`, and leave it clean.
@@ -50,6 +52,8 @@ def ray_session(
         GPUs a unit wants; the local cluster offers those that Ray finds only if this is not 0.
     dashboard : bool
         Whether the local cluster has Ray's dashboard, on this machine only.
+    wait_s : float
+        How long to wait for the head at `address`.
     say : callable
         Told where the dashboard is.
 
@@ -62,7 +66,7 @@ def ray_session(
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if address is not None:
-        check_address(address)
+        check_address(address, wait_s=wait_s)
         with _silent_raylet(), _connected(address=address, runtime_env=_sent_along(), **quiet):
             yield
         return
@@ -86,7 +90,7 @@ def ray_session(
         yield
 
 
-def check_address(address: str) -> None:
+def check_address(address: str, *, wait_s: float = 0.0) -> None:
     """Make sure that something answers where a cluster is said to be; Ray itself waits long.
 
     Raises
@@ -105,7 +109,10 @@ def check_address(address: str) -> None:
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise SessionError(f"--address {address}: write auto, or HOST:PORT such as 10.0.0.7:6379")
-    if not answers(host, int(port)):
+    give_up_at = time.monotonic() + wait_s
+    while not (answering := answers(host, int(port))) and time.monotonic() < give_up_at:
+        time.sleep(1.0)
+    if not answering:
         raise SessionError(
             f"--address {address}: nothing answers there; is the head running (ray start --head), "
             "and is this the port that it printed?"

@@ -18,6 +18,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from study.folder import WRITER_SCHEME, ResultsFolder
 
 NAME = "study-row-writer"
+# Path, type, size and time of a file: Arrow's own description cannot be sent.
+Described = tuple[str, int, int | None, int | None]
 
 
 class RowWriter:
@@ -41,14 +43,15 @@ class RowWriter:
         with self._folder.filesystem.open_input_stream(self._inside(path)) as stream:
             return bytes(stream.read())
 
-    def info(self, paths: list[str]) -> list[pafs.FileInfo]:
+    def info(self, paths: list[str]) -> list[Described]:
         """Describe files."""
-        return list(self._folder.filesystem.get_file_info([self._inside(p) for p in paths]))
+        infos = self._folder.filesystem.get_file_info([self._inside(path) for path in paths])
+        return [_describe(info) for info in infos]
 
-    def list(self, selector: pafs.FileSelector) -> list[pafs.FileInfo]:
-        """Describe what lies in a folder."""
-        self._inside(selector.base_dir)
-        return list(self._folder.filesystem.get_file_info(selector))
+    def list_folder(self, path: str, recursive: bool) -> list[Described]:
+        """Describe what lies in a folder; nothing if it is not there."""
+        selector = pafs.FileSelector(self._inside(path), allow_not_found=True, recursive=recursive)
+        return [_describe(info) for info in self._folder.filesystem.get_file_info(selector)]
 
     def delete(self, path: str) -> None:
         """Delete a file."""
@@ -63,6 +66,15 @@ class RowWriter:
         if not inside or ".." in path.split("/"):
             raise PermissionError(f"{path} is not in {self._folder.path}")
         return path
+
+
+def _describe(info: pafs.FileInfo) -> Described:
+    return info.path, info.type.value, info.size, info.mtime_ns
+
+
+def _info(described: Described) -> pafs.FileInfo:
+    path, kind, size, mtime_ns = described
+    return pafs.FileInfo(path, pafs.FileType(kind), size=size, mtime_ns=mtime_ns)
 
 
 class WriterHandler(pafs.FileSystemHandler):
@@ -99,11 +111,12 @@ class WriterHandler(pafs.FileSystemHandler):
 
     def get_file_info(self, paths: list[str]) -> list[pafs.FileInfo]:
         """Describe files."""
-        return list(self._ask("info", paths))
+        return [_info(described) for described in self._ask("info", paths)]
 
     def get_file_info_selector(self, selector: pafs.FileSelector) -> list[pafs.FileInfo]:
         """Describe what lies in a folder."""
-        return list(self._ask("list", selector))
+        found = self._ask("list_folder", selector.base_dir, selector.recursive)
+        return [_info(described) for described in found]
 
     def create_dir(self, path: str, recursive: bool) -> None:
         """Do nothing: writing a file makes its folder."""
