@@ -144,6 +144,7 @@ def _symmetric_body(command: Command, job: SlurmJob) -> str:
         [
             _NETWORK,
             "export RAY_TMPDIR=/tmp/ray-$SLURM_JOB_ID RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300",
+            "trap 'rm -rf \"$RAY_TMPDIR\"' EXIT",
             "# It ends with `ray stop`, for every Ray of the user on the node: hence --exclusive.",
             f"srun --nodes={job.n_tasks} --ntasks={job.n_tasks} {ray} symmetric-run \\",
             f'  --address "$head_ip:$port" --min-nodes {job.n_tasks} --num-cpus={job.cpus}'
@@ -180,7 +181,7 @@ def _apart_body(command: Command, job: SlurmJob) -> str:
         ]
     lines += [
         "# Only what this job started is ended: other jobs may run a Ray on these nodes.",
-        "trap 'kill $ray_pids 2>/dev/null || true' EXIT",
+        "trap 'kill $ray_pids 2>/dev/null || true; rm -rf \"$RAY_TMPDIR\"' EXIT",
         f'{sweep} --address "$head_ip:$port" &',
     ]
     return "\n".join(lines)

@@ -40,7 +40,7 @@ srun --overlap --nodes=3 --ntasks=3 --exclude="$head" \
   .venv/bin/ray start --block --num-cpus=8 --node-manager-port=$((port + 1)) --object-manager-port=$((port + 2)) --dashboard-agent-listen-port=$((port + 3)) --runtime-env-agent-port=$((port + 4)) --metrics-export-port=$((port + 5)) --min-worker-port=0 --max-worker-port=0 --address="$head_ip:$port" &
 ray_pids="$ray_pids $!"
 # Only what this job started is ended: other jobs may run a Ray on these nodes.
-trap 'kill $ray_pids 2>/dev/null || true' EXIT
+trap 'kill $ray_pids 2>/dev/null || true; rm -rf "$RAY_TMPDIR"' EXIT
 .venv/bin/python -u -m study.sweep sweeps/latent_dims.yaml --results /shared/me/results --set training.epochs=20 --wait-for-nodes 4 --address "$head_ip:$port" &
 sweep_pid=$!
 # bash waits for a child before it handles a signal, so the child runs in the background.

@@ -33,6 +33,7 @@ export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 head_ip=$(srun --overlap --nodes=1 --ntasks=1 -w "$head" hostname --ip-address)
 head_ip=${head_ip%% *}
 export RAY_TMPDIR=/tmp/ray-$SLURM_JOB_ID RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
+trap 'rm -rf "$RAY_TMPDIR"' EXIT
 # It ends with `ray stop`, for every Ray of the user on the node: hence --exclusive.
 srun --nodes=4 --ntasks=4 .venv/bin/ray symmetric-run \
   --address "$head_ip:$port" --min-nodes 4 --num-cpus=8 -- \
