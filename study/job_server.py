@@ -25,6 +25,11 @@ from study.ray_environment import use_known_token
 
 ANSWER_S = 10.0
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+_TALKATIVE = (
+    "ray.dashboard.modules.job.sdk",
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray._private.runtime_env.packaging",
+)
 POLL_S, SETTLE_S = 1.0, 30.0
 
 
@@ -135,9 +140,10 @@ class JobServer:
                 raise JobError(
                     f"{address} runs Ray {version}, here is {ray.__version__}; install the same"
                 )
-            # Its notes on uploads and sockets would stand between the lines of the log.
-            logging.getLogger("ray").setLevel(logging.ERROR)
             self._client = JobSubmissionClient(address)
+            # Its notes on uploads and sockets would stand between the lines of the log.
+            for name in _TALKATIVE:
+                logging.getLogger(name).setLevel(logging.ERROR)
         except (ImportError, RuntimeError, ConnectionError) as error:
             raise JobError(f"{address}: {_first(error)}; pip install 'ray[default]'") from None
         self.address = address
