@@ -21,6 +21,7 @@ from ray import tune
 from study.config import ResourcesConfig
 from study.folder import ResultsFolder
 from study.grid import ControlBatch, Stack, Unit
+from study.nodes import Fit
 from study.progress import Display, RunningStack
 from study.results import recorded, write_tables
 from study.rows import failed_rows
@@ -219,6 +220,8 @@ class Executor:
         An absolute folder for Tune's own files.
     before : mapping of str to (status, finished_at)
         The trials that were recorded when the run started.
+    fit : Fit or None
+        How they fit on an existing cluster.
     """
 
     folder: ResultsFolder
@@ -229,6 +232,7 @@ class Executor:
     stop: Stop
     scratch: str
     before: Mapping[str, tuple[str, str]]
+    fit: Fit | None = None
 
     def run(self, units: Sequence[Unit]) -> None:
         """Run every unit on the connected Ray; return when all ended or a stop was asked for.

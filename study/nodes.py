@@ -57,11 +57,33 @@ class NodeReport:
         Why units cannot run there.
     sees_results : bool
         Whether a file that the driver put into the results folder is there.
+    gpu_bytes : int or None
+        Memory of its smallest GPU.
     """
 
     name: str
     problems: tuple[str, ...] = ()
     sees_results: bool = True
+    gpu_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """How a sweep fits on a cluster.
+
+    Parameters
+    ----------
+    n_slots : int
+        Units that run at once.
+    location : str
+        What workers open to write rows.
+    stack_memory_bytes : int or None
+        Memory that one stack has on the smallest GPU; None without GPUs.
+    """
+
+    n_slots: int
+    location: str
+    stack_memory_bytes: int | None = None
 
 
 @contextlib.contextmanager
@@ -73,7 +95,7 @@ def fit_to_cluster(
     write_from: WriteFrom,
     n_nodes: int,
     say: Callable[[str], None],
-) -> Iterator[tuple[int, str]]:
+) -> Iterator[Fit]:
     """Look at the joined cluster before work starts: how much fits, and who writes rows.
 
     Parameters
@@ -90,10 +112,7 @@ def fit_to_cluster(
 
     Yields
     ------
-    n_slots : int
-        Units that run at once.
-    location : str
-        What workers open.
+    Fit
 
     Raises
     ------
@@ -103,7 +122,8 @@ def fit_to_cluster(
     wait_for_nodes(n_nodes)
     nodes = alive_nodes()
     n_slots = count_slots(nodes, resources)
-    nodes_write = check_nodes(folder, resources, write_from=write_from, location=location)
+    reports = check_nodes(folder, resources, write_from=write_from, location=location)
+    nodes_write = write_from != "driver" and all(report.sees_results for report in reports)
     writer = None
     if not nodes_write:
         # Not at the top: this is the rarer case.
@@ -116,9 +136,17 @@ def fit_to_cluster(
     if n_gpus and not resources.gpus:
         say(f"{n_gpus:g} GPUs stay idle: --set resources.gpus=1 gives each stack one")
     try:
-        yield n_slots, location
+        memory = _stack_memory_bytes(reports, resources)
+        yield Fit(n_slots=n_slots, location=location, stack_memory_bytes=memory)
     finally:
         del writer
+
+
+def _stack_memory_bytes(reports: Sequence[NodeReport], resources: ResourcesConfig) -> int | None:
+    sizes = [report.gpu_bytes for report in reports if report.gpu_bytes]
+    if not resources.gpus or not sizes:
+        return None
+    return int(min(sizes) * min(1.0, resources.gpus))
 
 
 def wait_for_nodes(n_nodes: int, *, timeout_s: float = WAIT_FOR_NODES_S) -> None:
@@ -185,7 +213,7 @@ def check_nodes(
     *,
     write_from: WriteFrom,
     location: str,
-) -> bool:
+) -> list[NodeReport]:
     """Ask every node that would run units whether it can.
 
     Parameters
@@ -200,8 +228,7 @@ def check_nodes(
 
     Returns
     -------
-    bool
-        Whether the nodes write.
+    list of NodeReport
 
     Raises
     ------
@@ -221,7 +248,7 @@ def check_nodes(
         ]
     if broken:
         raise SessionError("\n  ".join(["this cluster cannot run the sweep:", *broken]))
-    return write_from == "nodes" or (write_from == "auto" and not blind)
+    return reports
 
 
 @contextlib.contextmanager
@@ -294,7 +321,12 @@ def _report(
         for package, version in expected.items()
         if answer["versions"].get(package) not in (None, version)
     ]
-    return NodeReport(name=name, problems=tuple(problems), sees_results=answer["sees_results"])
+    return NodeReport(
+        name=name,
+        problems=tuple(problems),
+        sees_results=answer["sees_results"],
+        gpu_bytes=answer["gpu_bytes"],
+    )
 
 
 def _look(
@@ -305,6 +337,7 @@ def _look(
     import importlib.util
     import os
     import platform
+    import subprocess
     import sys
 
     versions = {}
@@ -329,6 +362,11 @@ def _look(
             open_folder(location).write_bytes("probe.tmp", b"")
         except Exception as error:
             unwritten = str(error).splitlines()[0]
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        sizes = subprocess.run(query, capture_output=True, text=True, timeout=30).stdout.split()
+    except (OSError, subprocess.TimeoutExpired):
+        sizes = []
     return {
         "python": f"Python {platform.python_version()} ({sys.executable})",
         "missing": missing,
@@ -336,5 +374,6 @@ def _look(
         "code": code,
         "why": why,
         "unwritten": unwritten,
+        "gpu_bytes": min((int(size) * 2**20 for size in sizes if size.isdecimal()), default=None),
         "sees_results": not probe or (os.path.exists(probe) and os.access(probe, os.W_OK)),
     }

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from study.execution import Executor
+    from study.nodes import Fit
 
 # What --retry-failed runs again; a diverged trial would diverge again.
 RETRIED = ("failed", "timeout")
@@ -68,6 +69,8 @@ class Job:
     n_workers : int
         Units that run at once.
     stop : Stop
+    fit : Fit or None
+        How the sweep fits on an existing cluster, once that is joined.
     """
 
     sweep: Sweep
@@ -77,6 +80,7 @@ class Job:
     options: argparse.Namespace
     n_workers: int
     stop: Stop
+    fit: Fit | None = None
 
     @property
     def retried(self) -> tuple[str, ...]:
@@ -199,7 +203,7 @@ def _plan_work(job: Job, *, known: Mapping[str, tuple[str, str]]) -> Work:
         recorded_controls=_recorded_controls(job.folder, job.retried) | job.foreign_controls,
         stack_size=resources.stack_size,
         device=resources.torch_device,
-        memory_bytes=_stack_memory_bytes(resources),
+        memory_bytes=job.fit.stack_memory_bytes if job.fit else _stack_memory_bytes(resources),
         stored=stored,
     )
     return Work(
@@ -336,8 +340,9 @@ def _execute(job: Job, work: Work, known: Mapping[str, tuple[str, str]]) -> None
     with display:
         for _ in ray_starts(job, display):
             with on_ray(job, display, known) as executor:
-                if executor.n_workers != job.n_workers:
-                    job = replace(job, n_workers=executor.n_workers)
+                if executor.fit is not None:
+                    # An existing cluster: its room was not known when the work was planned.
+                    job = replace(job, n_workers=executor.n_workers, fit=executor.fit)
                     work = _plan_work(job, known=work.before)
                 executor.run(work.units)
             if job.stop.ray_died:
@@ -384,12 +389,13 @@ def on_ray(job: Job, display: Display, known: Mapping[str, tuple[str, str]]) -> 
             wait_s=WAIT_FOR_HEAD_S if job.options.wait_for_nodes else 0.0,
             say=display.note,
         ),
-        _fitted(job, display) as (n_workers, location),
+        _fitted(job, display) as fit,
     ):
         yield Executor(
             folder=job.folder.patient(),
-            location=location,
-            n_workers=n_workers,
+            location=fit.location if fit else job.location,
+            n_workers=(job.options.workers or fit.n_slots) if fit else job.n_workers,
+            fit=fit,
             resources=job.sweep.resources,
             display=display,
             stop=job.stop,
@@ -399,11 +405,11 @@ def on_ray(job: Job, display: Display, known: Mapping[str, tuple[str, str]]) -> 
 
 
 @contextlib.contextmanager
-def _fitted(job: Job, display: Display) -> Iterator[tuple[int, str]]:
-    """Say how many units run at once on the connected Ray, and where workers write rows."""
+def _fitted(job: Job, display: Display) -> Iterator[Fit | None]:
+    """Say how the sweep fits on an existing cluster; None on a Ray of our own."""
     options = job.options
     if options.address is None:
-        yield job.n_workers, job.location
+        yield None
         return
     from study.nodes import fit_to_cluster
 
@@ -414,8 +420,8 @@ def _fitted(job: Job, display: Display) -> Iterator[tuple[int, str]]:
         write_from=options.write_from,
         n_nodes=options.wait_for_nodes or 1,
         say=display.note,
-    ) as (n_slots, location):
-        yield options.workers or n_slots, location
+    ) as fit:
+        yield fit
 
 
 def _landed(

@@ -54,6 +54,7 @@ def answer(**changes: Any) -> dict[str, Any]:
         "why": "",
         "unwritten": "",
         "sees_results": True,
+        "gpu_bytes": None,
     }
     return {**good, **changes}
 
@@ -105,10 +106,18 @@ def test_all_broken_nodes_are_named_before_work_starts(
     monkeypatch.setattr(study.nodes, "_ask", lambda *_: blind)
     options: Any = {"location": str(tmp_path)}
     folder, resources = open_folder(tmp_path), ResourcesConfig()
-    assert not study.nodes.check_nodes(folder, resources, write_from="auto", **options)
+    assert study.nodes.check_nodes(folder, resources, write_from="auto", **options) == blind
     with pytest.raises(SessionError, match="a path that all nodes share"):
         study.nodes.check_nodes(folder, resources, write_from="nodes", **options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_stacks_are_cut_for_the_smallest_gpu() -> None:
+    reports = [_report(NODE, answer(gpu_bytes=size), {}) for size in (80, None, 40)]
+    shared = ResourcesConfig(gpus=0.5)
+    assert study.nodes._stack_memory_bytes(reports, shared) == 20
+    assert study.nodes._stack_memory_bytes(reports, ResourcesConfig(gpus=2)) == 40
+    assert study.nodes._stack_memory_bytes(reports, ResourcesConfig()) is None
 
 
 @pytest.mark.parametrize(
