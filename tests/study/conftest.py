@@ -12,7 +12,15 @@ from study.results import read_table
 
 TABLES = ("trials", "controls", "curves", "counts", "components", "recall", "points", "nulls")
 # Columns that say how a row was made, not what it says.
-CIRCUMSTANCES = ("stack_id", "train_s", "count_s", "endpoints_s", "finished_at")
+CIRCUMSTANCES = (
+    "stack_id",
+    "train_s",
+    "count_s",
+    "endpoints_s",
+    "finished_at",
+    "commit",
+    "dirty",
+)
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +28,7 @@ def assert_same_tables() -> Callable[[Path, Path], None]:
     """Compare every table of two results folders, bit by bit."""
 
     def compare(left: Path, right: Path) -> None:
+        assert len(read_table(left, "trials"))
         for name in TABLES:
             pd.testing.assert_frame_equal(_sorted(left, name), _sorted(right, name))
 

@@ -131,6 +131,7 @@ def test_a_submitted_sweep_makes_the_tables_of_a_local_one(
     environment: Mapping[str, str],
     assert_same_tables: Callable[[Path, Path], None],
 ) -> None:
+    commit = provenance()["commit"]
     sent = (str(QUICKSTART), "--smoke", "--to", "ray", "--address", address, "--name", "quick")
     done = submit(environment, *sent, "--results", str(tmp_path / "there"))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -149,7 +150,7 @@ def test_a_submitted_sweep_makes_the_tables_of_a_local_one(
     name = "quickstart-smoke"
     assert_same_tables(tmp_path / "here" / name, tmp_path / "there" / name)
     trials = read_table(tmp_path / "there" / "quickstart-smoke", "trials")
-    assert set(trials["commit"]) == {provenance()["commit"]}
+    assert set(trials["commit"]) == {commit}
     again = submit(environment, *sent, "--results", str(tmp_path / "there"))
     assert again.returncode == 2
     assert "a job named quick exists (SUCCEEDED)" in again.stderr
