@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -240,6 +241,17 @@ def test_without_the_system_the_text_can_be_printed(
     monkeypatch.setenv("PATH", "/nowhere")
     words = [str(sweep_file), "--to", "kubernetes", "--image", "x", "--results", "s3://b/r"]
     assert "--print" in error_of(capsys, *words)
+
+
+def test_a_python_without_the_packages_says_so_in_one_line(sweep_file: Path) -> None:
+    # -S leaves out the folder of installed packages, as on a node that lacks them.
+    command = [sys.executable, "-S", "-m", "study.sweep", str(sweep_file)]
+    environment = {**os.environ, "PYTHONPATH": str(project_root())}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == EXIT_USAGE
+    assert "is not installed in" in done.stderr
+    assert "--pip" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def state(event: str, n_finished: int, **more: Any) -> str:
