@@ -18,7 +18,11 @@ from analysis.stats import KIND_TEXT
 from analysis.table import quantity_name
 
 ALPHA, POWER = 0.05, 0.8
-UNITS = {"fkl_nats": "nats", "k_samples_calibrated": "component(s)"}
+UNITS = {
+    "fkl_nats": "nats",
+    "spurious_mass": "(share of points)",
+    "k_samples_calibrated": "component(s)",
+}
 # A curve is searched up to so many data seeds.
 MOST_SEEDS = 100
 
@@ -71,7 +75,7 @@ def flat_ranges(results: Results) -> list[str]:
     """Say over which neighbouring levels nothing changes by more than the margin."""
     found = []
     done = summary.done_trials(results.trials)
-    for name in ("fkl_nats", "k_samples_calibrated"):
+    for name in UNITS:
         if done[name].isna().all():
             continue
         frame = summary.equivalence(results, name)

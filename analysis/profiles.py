@@ -89,11 +89,35 @@ def _resampled(values: FloatArray, seeds: FloatArray, level: float) -> dict[str,
     nothing = {"low": np.nan, "high": np.nan, "interval": "none", "level": np.nan, "n_data": n}
     if n < BOOTSTRAP_CLUSTERS or not np.isfinite(interquartile_mean(values)):
         return nothing
-    counts = np.rint(resample_weights(n, 499) * n).astype(int)
-    drawn = [interquartile_mean(np.repeat(values, times[which])) for times in counts]
+    drawn = _interquartile_means(values, np.rint(resample_weights(n, 499) * n)[:, which])
     tail = (1 - expanded_level(level, n)) / 2
-    low, high = np.nanquantile(drawn, [tail, 1 - tail])
+    if np.isnan(drawn).any():
+        return nothing
+    low, high = np.quantile(drawn, [tail, 1 - tail])
     return nothing | {"low": low, "high": high, "interval": "percentile", "level": level}
+
+
+def _interquartile_means(values: FloatArray, times: FloatArray) -> FloatArray:
+    """Give the interquartile mean of each resample.
+
+    Parameters
+    ----------
+    values : array of shape (n,)
+    times : array of shape (n_resamples, n)
+        How often each value enters.
+    """
+    order = np.argsort(values)
+    values, times = values[order], times[:, order]
+    after = times.cumsum(axis=1)
+    size = after[:, -1:]
+    cut = np.floor(0.25 * size)
+    kept = np.minimum(after, size - cut) - np.maximum(after - times, cut)
+    kept = np.clip(kept, 0, None)
+    # A lost trial is infinitely bad; one that is cut away must not make 0 times infinity.
+    used = np.broadcast_to(values, kept.shape)
+    total = np.multiply(kept, used, out=np.zeros_like(kept), where=kept > 0).sum(axis=1)
+    means = total / kept.sum(axis=1)
+    return np.asarray(np.where(np.isfinite(means), means, np.nan))
 
 
 def performance_profile(results: Results, endpoint: str, *, level: float = 0.95) -> pd.DataFrame:

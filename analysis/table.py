@@ -5,8 +5,9 @@ The CSV holds every number at full precision; the other three show rounded text 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,7 +74,7 @@ def latex_text(text: object) -> str:
     return "".join(special.get(letter, letter) for letter in str(text))
 
 
-def estimate_text(row: pd.Series, *, digits: int = 2) -> str:
+def estimate_text(row: pd.Series | Mapping[str, Any], *, digits: int = 2) -> str:
     """Write an estimate with its interval: "1.82 [1.75, 1.90]"; a dash where there is none."""
     if not np.isfinite(row["estimate"]):
         return "-"

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.load import Results, load_results
 from study.results import ENDPOINTS, open_folder, to_table, write_tables
+from study.tables import frame_to_table
 
 DEFAULTS: dict[str, Any] = {
     "n_components": 10, "dim": 3, "box_half_width": 10.0, "box_rule": "fixed",
@@ -247,12 +249,59 @@ def results(results_folder: Path) -> Results:
     return load_results(results_folder)
 
 
+def multiply(folder: Path, out: Path, *, cells: Sequence[Mapping[str, Any]]) -> Path:
+    """Copy a folder of one cell to many cells, the endpoints of each with noise of its own."""
+    one, rng = load_results(folder), np.random.default_rng(0)
+    source, target = open_folder(folder), open_folder(out)
+    factors = list(cells[0])
+    tables: dict[str, list[pd.DataFrame]] = {}
+    for index, cell in enumerate(cells):
+        label = ", ".join(f"{name}={value}" for name, value in cell.items())
+        endpoints = one.trials[["fkl_nats", "spurious_mass", "tv"]].astype(float)
+        noise = endpoints + rng.normal(0, 0.05, endpoints.shape) + 0.3 * rng.normal()
+        frames = {
+            "plan": one.plan.assign(cell=label),
+            "trials": one.trials.drop(columns="k_id").assign(cell=label, **cell, **noise),
+            "curves": one.curves,
+            "counts": one.counts[one.counts["source"] != "data"],
+            "components": one.components,
+        }
+        for name, frame in frames.items():
+            key = "owner_id" if name == "counts" else "trial_id"
+            named = frame.assign(**{key: frame[key] + f"-{index}"})
+            tables.setdefault(name, []).append(named)
+    tables["counts"].append(one.counts[one.counts["source"] == "data"])
+    tables |= {"controls": [one.controls], "nulls": [one.nulls]}
+    for name, parts in tables.items():
+        whole = pd.concat(parts, ignore_index=True)
+        target.write_table(f"{name}.parquet", frame_to_table(name, whole))
+    n_trials = len(cells) * len(one.trials)
+    manifest = source.read_manifest() | {"factors": factors, "n_trials": n_trials}
+    target.write_manifest(manifest)
+    return out
+
+
 def jittered(results: Results, column: str, *, sd: float = 0.05) -> Results:
     """Add noise of its own to each trial: the builder's is shared by all cells."""
     noise = np.random.default_rng(0).normal(0, sd, len(results.trials))
     return replace(
         results, trials=results.trials.assign(**{column: results.trials[column] + noise})
     )
+
+
+@pytest.fixture(scope="session")
+def many_trials(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """9,900 trials with their curves: 330 cells of 10 data seeds x 3 init seeds."""
+    folder = tmp_path_factory.mktemp("many")
+    one = build_results(folder / "one", factors=("kl_weight",), cells=[{"kl_weight": 1.0}],
+                        n_points=0)  # fmt: skip
+    cells = [
+        {"latent_dim": q, "kl_weight": beta, "n_components": k}
+        for q in (1, 2, 3, 4, 8)
+        for beta in np.geomspace(0.1, 100, 11).round(3)
+        for k in (5, 10, 15, 20, 25, 30)
+    ]
+    return multiply(one, folder / "many", cells=cells)
 
 
 @pytest.fixture(scope="session")
