@@ -20,6 +20,8 @@ test: $(VENV)/.installed  ## the fast tests, under 3 minutes on 2 cores
 	$(RUN) -m pytest -m "not slow"
 
 test-all: $(VENV)/.installed  ## every test but the faults
+	# The page is tested in a real browser where there is one, or can be one; else skipped.
+	command -v chromium || { [ "$$(id -u)" = 0 ] && apt-get install --yes --quiet chromium; } || true
 	$(RUN) -m pytest -m "not faults"
 
 test-faults: $(VENV)/.installed  ## kills, full disks, outages, poison; FAULTS=200 is the full number

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from analysis import stats, summary, theme
@@ -165,7 +166,7 @@ def coverage(results: Results, frame: pd.DataFrame, *, factors: Sequence[str]) -
     return text
 
 
-def ceiling_shares(frame: pd.DataFrame) -> str:
+def ceiling_shares(frame: pd.DataFrame, *, marked: bool = True) -> str:
     """Say which sources lie at the ceiling, and that their means are lower bounds."""
     generated = frame[frame["n_at_ceiling"] > 0]
     if generated.empty:
@@ -175,22 +176,28 @@ def ceiling_shares(frame: pd.DataFrame) -> str:
         of = frame[(frame["protocol"] == protocol) & (frame["source"] == source)]["n_trials"].sum()
         n = int(rows["n_at_ceiling"].sum())
         parts.append(f"{theme.source_name(source)} {n} of {of} ({protocol})")
+    at = f"At the ceiling: {', '.join(parts)}."
+    if not marked:
+        return f"{at} There the mean is only a lower bound."
     return (
         "Hollow points: 5% or more of the trials are at the ceiling (share above the point where "
-        f"there is room), so the mean is only a lower bound. At the ceiling: {', '.join(parts)}."
+        f"there is room), so the mean is only a lower bound. {at}"
     )
 
 
 def recall_spurious(results: Results, frame: pd.DataFrame) -> str:
     """Caption recall against spurious mass."""
     n = frame["trial_id"].nunique()
+    stars = ""
+    if len(summary.null_positions(results)):
+        stars = " Stars: null models, mean over the data sets."
     return (
         f"One point for each of {count(n, 'trial')} and source, in "
         f"{_cells_shown(results, frame)}. Mode recall: share of true "
         "components (with at least 50 expected points) that receive 0.2 of their mass in points "
         "of high density. Spurious mass: share of points outside every component's 99 % region, "
         "less the same share of true data. Points are shifted by up to 0.008 in height to "
-        f"show those that coincide. {denominators(results)}"
+        f"show those that coincide.{stars} {denominators(results)}"
     )
 
 
@@ -200,4 +207,197 @@ def endpoints(results: Results, frame: pd.DataFrame) -> str:
         "Mean over data seeds of the three primary endpoints, on samples: forward KL from the "
         "true density to the model's (importance-weighted estimate, an upper bound in "
         f"expectation), spurious mass and mode recall. {intervals(frame)} {denominators(results)}"
+    )
+
+
+def paired_counts(results: Results, frame: pd.DataFrame, *, cell: str, with_steps: bool) -> str:
+    """Caption the counts beside their control."""
+    rows = frame[frame["cell"] == cell]
+    parts = []
+    for protocol, part in rows.groupby("protocol", sort=False):
+        above = int((part["delta"] > 0).sum())
+        capped = int((part["at_ceiling"].astype(float) > 0).sum())
+        text = f"{protocol} protocol {above} of {count(len(part), 'data seed')} above the control"
+        parts.append(text + (f", {capped} with counts at the ceiling" if capped else ""))
+    shown = frame["cell"].nunique()
+    total = summary.cells(results)["cell"].nunique()
+    few = "" if shown == total else f" ({shown} of {total} cells)"
+    text = (
+        f"k* of the control and of samples for each data seed{_cell_text(cell)}, averaged "
+        "over init seeds; hollow: some of these counts are at the ceiling, so the line ends too "
+        f"low; dotted: true K. By the {'; '.join(parts)}. "
+    )
+    if with_steps:
+        text += f"Right: cumulative share of the differences, by cell{few}. "
+    return text + denominators(results)
+
+
+def survival(results: Results, frame: pd.DataFrame, *, cell: str) -> str:
+    """Caption the survival curves."""
+    curves = frame.drop_duplicates(["source", "protocol"])
+    capped = [
+        f"{theme.source_name(r.source)} {int(r.n_censored)} of {int(r.n)} ({r.protocol})"
+        for r in summary.named_rows(curves[curves["n_censored"] > 0])
+    ]
+    levels = curves["level"].dropna() if "level" in curves else pd.Series(dtype=float)
+    band = f"{levels.iloc[0]:.0%} " if len(levels) else ""
+    kinds = list(curves["interval"].dropna().unique()) if "interval" in curves else []
+    how = " or ".join(stats.KIND_TEXT.get(str(kind), str(kind)) for kind in kinds)
+    at = "; ".join(capped) if capped else "none"
+    return (
+        f"Share of counts above k{_cell_text(cell)}, Kaplan-Meier, with counts at the ceiling "
+        f"censored: from the ceiling on, the curve is unknown (cross). Band: {band}{how or 'none'}"
+        f". Dotted: true K. Counts at the ceiling: {at}. {denominators(results)}"
+    )
+
+
+def count_by_size(results: Results, frame: pd.DataFrame) -> str:
+    """Caption counts against the number of points."""
+    return (
+        "Detected modes against the number of points that the detector was given, for the same "
+        "networks. A count that grows with n is no property of the generator. Dotted: true K. "
+        f"{intervals(frame)} {ceiling_shares(frame, marked=False)} {denominators(results)}"
+    )
+
+
+def composition(results: Results, frame: pd.DataFrame) -> str:
+    """Caption the parts of the counts."""
+    n = _range(int(frame["n_data"].min()), int(frame["n_data"].max()))
+    text = (
+        "Components that the calibrated protocol fits to samples, mean over "
+        f"{n} data seeds: the first fragment of each true component that has any; its further "
+        "fragments; bridges, which have less than half of their points in a region where "
+        "true points lie. Bars end at the mean k*; the black line is the true K. No interval: the "
+        "parts of one sum"
+    )
+    total = summary.cells(results)["cell"].nunique()
+    if len(frame) < total:
+        text += f"; {len(frame)} of {total} cells"
+    return f"{text}. {denominators(results)}"
+
+
+def rate_distortion(results: Results, frame: pd.DataFrame, *, with_linear: bool) -> str:
+    """Caption rate against distortion."""
+    below = _below_bound(frame)
+    text = (
+        f"Held-out squared error against KL, a point for each of {count(len(frame), 'trial')}, in "
+        f"{_cells_shown(results, frame)}. Black: the Shannon lower bound, KL >= h - (D/2) "
+        "log(2 pi e rec / D), its mean over data seeds; grey: from the smallest to the largest. "
+    )
+    if below:
+        text += f"Trials below their own data set's bound (a fault): {below}. "
+    else:
+        text += "No trial lies below the bound of its own data set by more than 0.02 nats. "
+    if with_linear:
+        text += "Red: the best linear model (reverse water-filling) on the mean eigenvalues. "
+    else:
+        text += "The linear model's curve is left out: these rows hold no eigenvalues. "
+    return text + denominators(results)
+
+
+def _below_bound(frame: pd.DataFrame) -> int:
+    dim, recon = frame["dim"].astype(float), frame["recon"].astype(float)
+    bound = frame["entropy"] - 0.5 * dim * np.log(2 * np.pi * np.e * recon / dim)
+    return int((frame["kl_nats"] < bound - 0.02).sum())
+
+
+def collapse(results: Results, frame: pd.DataFrame) -> str:
+    """Caption the collapse of the latents."""
+    trials = frame.drop_duplicates("trial_id")
+    beyond = trials[trials["ratio"] >= 1]
+    dead = int((beyond["active_units"] == 0).sum())
+    text = (
+        f"A point for each of {count(len(trials), 'trial')} (left) and each of its latents "
+        "(right: ordered by KL, the five largest). lambda_1: largest eigenvalue of the data set's "
+        "covariance; from 1 on (dashed), ignoring the latents is a stable solution. A unit is "
+        "active when its mean varies by more than 0.01 over the data. "
+    )
+    if len(beyond):
+        text += f"Beyond 1: {dead} of {count(len(beyond), 'trial')} without an active unit. "
+    else:
+        text += "No trial lies beyond 1. "
+    return text + denominators(results)
+
+
+def response_surface(results: Results, frame: pd.DataFrame, *, x: str, y: str) -> str:
+    """Caption the response surfaces."""
+    total = summary.cells(results)["cell"].nunique()
+    n = frame["cell"].nunique()
+    few = "" if n == total else f" {total - n} of {total} cells are left out."
+    return (
+        f"Mean of each primary endpoint on samples over {theme.name_of(x)} and "
+        f"{theme.name_of(y)}; colours span each endpoint's own range. After ±: half the width of "
+        f"the interval. {intervals(frame, what='Intervals')}{few} {denominators(results)}"
+    )
+
+
+def variance(
+    results: Results, frame: pd.DataFrame, importances: pd.DataFrame, *, endpoint: str
+) -> str:
+    """Caption the variance components."""
+    rows = frame[frame["endpoint"] == endpoint]
+    kind = " or ".join(
+        stats.KIND_TEXT.get(str(name), str(name)) for name in rows["interval"].dropna().unique()
+    )
+    level = rows["level"].dropna() if "level" in rows else pd.Series(dtype=float)
+    how = (f"{level.iloc[0]:.0%} " if len(level) else "") + (kind or "no interval")
+    text = (
+        "Top: share of each source of variance between trials of one cell, with its standard "
+        f"deviation where there is room. Bottom left: these of {theme.short_name(endpoint)} "
+        f"with intervals ({how}); {int(rows['n_data'].max())} data seeds, "
+        f"{int(rows['n_init'].max())} init seeds. "
+    )
+    if frame["component"].nunique() == 1:
+        text += (
+            f"Only the {frame['component'].iloc[0]} seed varies here, so all variance is counted "
+            "as its own. "
+        )
+    if len(importances):
+        names = ", ".join(dict.fromkeys(importances["evaluator"]))
+        text += (
+            f"Bottom right: importance of the swept factors for {theme.short_name(endpoint)} by "
+            f"{names}; the dummy is noise, below which an importance means nothing. PED-ANOVA "
+            "asks what matters for the best trials, the others for the share of variance. "
+        )
+    return text + denominators(results)
+
+
+def distributions(results: Results, frame: pd.DataFrame, endpoints: Sequence[str]) -> str:
+    """Caption the full distributions."""
+    text = (
+        f"Every trial as a point ({count(len(frame), 'trial')} in {_cells_shown(results, frame)})"
+        "; violins where a cell has five or more different ones. Points of one data seed belong "
+        "together, so the spread is no interval of a mean."
+    )
+    if "k_samples_calibrated" in endpoints:
+        done = summary.done_trials(results.trials)
+        flags = done.loc[done["cell"].isin(frame["cell"]), "at_ceiling_samples_calibrated"]
+        n = int(flags.fillna(False).astype(bool).sum())
+        text += f" Counts at the ceiling: {n} of {int(flags.notna().sum())}."
+    return f"{text} {denominators(results)}"
+
+
+def agreement(results: Results, frame: pd.DataFrame) -> str:
+    """Caption the agreement of metrics."""
+    widths = (frame["high"] - frame["low"]).dropna()
+    text = (
+        "Rank correlation of each pair of metrics: Spearman's below the diagonal, Kendall's tau "
+        "above. Over trials, seeds and settings both matter; over cells, only the order of the "
+        "settings does. "
+    )
+    if len(widths):
+        text += (
+            f"Median width of the intervals of Spearman's, over resampled data seeds: "
+            f"{widths.median():.2f} (in the CSV file). "
+        )
+    return text + denominators(results)
+
+
+def power(results: Results, frame: pd.DataFrame) -> str:
+    """Caption the power curves."""
+    return (
+        "Power of a paired comparison of two cells (two-sided, 5 %) and half-width of a 95 % "
+        "interval of one cell's mean, from the variance components measured here. Dotted: power "
+        "0.8. Components from few seeds are themselves uncertain by a factor of two, and so are "
+        f"these curves. {denominators(results)}"
     )

@@ -77,7 +77,7 @@ def plot_loss_curves(
         )
     ax.set(xlabel="epoch", ylabel=theme.name_of(quantity), yscale="log")
     ax.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
-    _plain_log_ticks(ax, "y")
+    plain_log_ticks(ax, "y")
     return ax
 
 
@@ -218,7 +218,7 @@ def fit_coverage_axis(ax: Axes, frame: pd.DataFrame) -> None:
     if frame["ceiling"].nunique() > 1 and bottom > 0 and top / bottom > 8:
         ax.set_yscale("log")
         ax.set_ylim(bottom / 1.3, top * (2 if crowded else 1.2))
-        _plain_log_ticks(ax, "y")
+        plain_log_ticks(ax, "y")
     else:
         ax.set_ylim(0, top * (1.22 if crowded else 1.06))
 
@@ -383,11 +383,18 @@ def plot_endpoint(
         place = positions(part[x], shift=(index - (len(levels) - 1) / 2) * 0.6)
         plot_intervals(ax, place, part, source="samples", **(style | kwargs))
     ax.set(xlabel=theme.name_of(x), ylabel=theme.name_of(endpoint))
+    if len(positions.levels) > 5:
+        ax.tick_params(axis="x", labelrotation=60)
     return ax
 
 
 def plot_recall_spurious(
-    frame: pd.DataFrame, *, colors: dict[Any, Any], ax: Axes | None = None, **kwargs: Any
+    frame: pd.DataFrame,
+    *,
+    colors: dict[Any, Any],
+    nulls: pd.DataFrame | None = None,
+    ax: Axes | None = None,
+    **kwargs: Any,
 ) -> Axes:
     """Draw mode recall against spurious mass, a point for each trial.
 
@@ -397,6 +404,8 @@ def plot_recall_spurious(
         From `summary.recall_and_spurious`, one source.
     colors : dict
         Cell to colour.
+    nulls : pandas.DataFrame or None
+        null, mode_recall, spurious_mass: null models, drawn as stars with their names.
     ax : Axes or None
     **kwargs
         To `Axes.scatter`.
@@ -421,12 +430,25 @@ def plot_recall_spurious(
     ax.set_ylim(-0.03, 1.04)
     # Shared axes keep the widest panel in view.
     widest = 1.06 * float(frame["spurious_mass"].max())
+    if nulls is not None and len(nulls):
+        widest = max(widest, 1.12 * float(nulls["spurious_mass"].max()))
+        _mark_nulls(ax, nulls)
     ax.set_xlim(min(0.0, float(frame["spurious_mass"].min())), max(widest, ax.get_xlim()[1], 0.02))
     ax.xaxis.set_major_locator(ticker.MaxNLocator(5))
     return ax
 
 
-def _plain_log_ticks(ax: Axes, which: str) -> None:
+def _mark_nulls(ax: Axes, nulls: pd.DataFrame) -> None:
+    for row in nulls.to_dict("records"):
+        place = (row["spurious_mass"], row["mode_recall"])
+        ax.plot(*place, "*", ms=11, color="black", mec="white", mew=0.6, zorder=5)
+        name = theme.NULL_NAMES.get(row["null"], row["null"])
+        style: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "zorder": 6}
+        text = ax.annotate(name, place, size=7, xytext=(0, -11), **style)
+        text.set_path_effects([withStroke(linewidth=2, foreground="white")])
+
+
+def plain_log_ticks(ax: Axes, which: str) -> None:
     """Write a log axis' ticks as plain numbers, few enough not to collide."""
     axis = ax.yaxis if which == "y" else ax.xaxis
     axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))

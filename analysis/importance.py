@@ -235,7 +235,7 @@ def _fanova(names: list[str], values: FloatArray, noise: FloatArray) -> pd.DataF
     evaluator = optuna.importance.FanovaImportanceEvaluator(
         n_trees=FANOVA_TREES, max_depth=FANOVA_DEPTH, seed=0
     )
-    shares = _optuna_shares(rows, evaluator)
+    shares = _optuna_shares(rows, evaluator, ordered=True)
     frame = pd.Series(shares, name="importance").rename_axis("factor").reset_index()
     return frame.assign(low=np.nan, high=np.nan, interval="none", level=np.nan, evaluator="fANOVA")
 
@@ -247,15 +247,24 @@ def _rows(names: list[str], values: FloatArray, noise: FloatArray) -> pd.DataFra
     return pd.DataFrame(columns | {DUMMY: noise.ravel().astype(int), "value": values.ravel()})
 
 
-def _optuna_shares(rows: pd.DataFrame, evaluator: Any) -> dict[str, float]:
-    """Feed rows to Optuna as finished trials; levels are categories."""
+def _optuna_shares(
+    rows: pd.DataFrame, evaluator: Any, *, ordered: bool = False
+) -> dict[str, float]:
+    """Feed rows to Optuna as finished trials; levels are categories, or whole numbers.
+
+    Trees split whole numbers hundreds of times faster than categories, which become a column for
+    each level; a few splits tell any level apart.
+    """
     names = [name for name in rows.columns if name != "value"]
-    space = {
-        name: optuna.distributions.CategoricalDistribution(sorted(map(int, rows[name].unique())))
-        for name in names
-    }
+    levels = {name: sorted(map(int, rows[name].unique())) for name in names}
     # Optuna gives a factor of one level no importance.
-    varied = [name for name in names if len(space[name].choices) > 1]
+    varied = [name for name in names if len(levels[name]) > 1]
+    space: dict[str, Any] = {
+        name: optuna.distributions.IntDistribution(levels[name][0], levels[name][-1])
+        if ordered
+        else optuna.distributions.CategoricalDistribution(levels[name])
+        for name in varied
+    }
     if np.ptp(rows["value"]) == 0 or not varied:
         return dict.fromkeys(names, 0.0)
     with warnings.catch_warnings():
@@ -265,7 +274,7 @@ def _optuna_shares(rows: pd.DataFrame, evaluator: Any) -> dict[str, float]:
             [
                 optuna.trial.create_trial(
                     params={name: int(row[name]) for name in varied},
-                    distributions={name: space[name] for name in varied},
+                    distributions=space,
                     value=float(row["value"]),
                 )
                 for row in rows.to_dict("records")

@@ -153,8 +153,9 @@ def load_recall(path: str | Path) -> pd.DataFrame:
 
 
 def load_points(path: str | Path) -> pd.DataFrame:
-    """Read the point galleries; empty when they were not kept."""
-    return read_table(path, "points")
+    """Read the point galleries, or else the thinned one; empty when neither was kept."""
+    points = read_table(path, "points")
+    return points if len(points) else read_table(path, "gallery")
 
 
 def load_nulls(path: str | Path) -> pd.DataFrame:

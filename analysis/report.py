@@ -1,58 +1,43 @@
-"""Write a sweep's figures, tables and report page: `python -m analysis.report results/NAME`."""
+"""Write figures, tables and the page of sweeps: `python -m analysis.report results/NAME`."""
 
 from __future__ import annotations
 
 import argparse
 import base64
 import difflib
-import html
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import pandas as pd
-
-from analysis import answer, captions, theme
-from analysis.gallery import FIGURES, Drawn, NotApplicable
+from analysis import gallery, tables, theme
+from analysis.cell_pages import CellPage, cell_pages
+from analysis.gallery import FIGURES, NotApplicable
+from analysis.kept_gallery import keep_gallery
+from analysis.latex import render_latex
 from analysis.load import Results, load_results
-from analysis.tables import TABLES, NotTabulated, Table
+from analysis.page import (
+    FigureEntry,
+    SweepEntry,
+    TableEntry,
+    render_page,
+    sweep_entry,
+    table_entry,
+)
+from analysis.saved import UnexplainedError, explain, save_figure
+from analysis.tables import TABLES, NotTabulated
 from study.results import ResultsError
 
 Say = Callable[[str], None]
+FORMATS = ("html", "latex")
 # Shows a figure of a text block's width at the page's width.
 PIXELS_PER_INCH = 132
 
 
 class UnknownNameError(ValueError):
-    """A name that is neither a figure nor a table."""
-
-
-@dataclass(frozen=True, slots=True)
-class FigureEntry:
-    """A figure as the page shows it; without an image when `reason` says why it is left out."""
-
-    name: str
-    title: str
-    reason: str = ""
-    caption: str = ""
-    alt: str = ""
-    image: str = ""
-    width: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class TableEntry:
-    """A table as the page shows it; without rows when `reason` says why it is left out."""
-
-    name: str
-    title: str
-    reason: str = ""
-    caption: str = ""
-    body: str = ""
+    """A name that is neither a figure, a table nor a format."""
 
 
 def write_report(
@@ -60,6 +45,7 @@ def write_report(
     *,
     out: str | Path | None = None,
     only: Sequence[str] = (),
+    formats: Sequence[str] = ("html",),
     say: Say = lambda line: None,
 ) -> Path:
     """Write figures and tables of a sweep and, unless only some are asked for, its page.
@@ -71,59 +57,158 @@ def write_report(
     out : path or None
         Where figures/, tables/ and report.html go; None: into the results folder.
     only : sequence of str
-        Names of figures and tables; empty: all of them, and the page.
+        Names or numbers (F3, T2) of figures and tables; empty: all of them, and the page.
+    formats : sequence of str
+        Of the document: "html", "latex" (report.tex, with each figure as PDF too).
     say : callable
         Receives one line of progress at a time.
 
     Returns
     -------
     Path
-        The page, or the folder when there is no page.
+        The page (the LaTeX document without "html"), or the folder when there is neither.
 
     Raises
     ------
     ResultsError
         The folder cannot be read or holds no trial.
     UnknownNameError
-        A name in `only` is neither a figure nor a table.
+        A name in `only` or `formats` is not known.
     """
-    unknown = [name for name in only if name not in FIGURES and name not in TABLES]
-    if unknown:
-        raise UnknownNameError(_unknown_name(unknown[0]))
-    results = load_results(path)
+    wanted = _wanted(only, formats)
     folder = Path(out) if out is not None else Path(path)
-    wanted = set(only) or {*FIGURES, *TABLES}
-    tables = [_write_table(name, results, folder) for name in TABLES if name in wanted]
-    say(f"{sum(not entry.reason for entry in tables)} tables written")
+    results = load_results(path)
+    entry = _write_sweep(results, folder, wanted, formats=formats, say=say)
+    return folder if only else _write_documents([entry], folder, [folder], formats)
+
+
+def write_joint_report(
+    paths: Sequence[str | Path],
+    *,
+    out: str | Path | None = None,
+    only: Sequence[str] = (),
+    formats: Sequence[str] = ("html",),
+    say: Say = lambda line: None,
+) -> Path:
+    """Write the figures and tables of several sweeps and one page over them all.
+
+    Parameters
+    ----------
+    paths : sequence of paths
+        Results folders of different names.
+    out : path or None
+        The page's folder; figures and tables then go to OUT/NAME. None: figures and tables stay
+        with their sweep, the page goes to the folder that holds the first.
+    only, formats, say
+        As in `write_report`.
+
+    Returns
+    -------
+    Path
+        The page, or its folder when there is none.
+    """
+    wanted = _wanted(only, formats)
+    names = [Path(path).resolve().name for path in paths]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise UnknownNameError(f"two of the sweeps are both named {doubled[0]!r}; rename a folder")
+    folders = [
+        Path(out) / name if out else Path(path) for name, path in zip(names, paths, strict=True)
+    ]
+    page_folder = Path(out) if out else Path(paths[0]).resolve().parent
+    # All are read first: a bad folder is refused before minutes of drawing.
+    loaded = [load_results(path) for path in paths]
     entries = []
-    chosen = [name for name in FIGURES if name in wanted]
-    for index, name in enumerate(chosen, start=1):
-        start = time.perf_counter()
-        entry = _write_figure(name, results, folder)
-        entries.append(entry)
-        what = f"left out: {entry.reason}" if entry.reason else "drawn"
-        say(f"figure {index}/{len(chosen)} {name} {what} ({time.perf_counter() - start:.1f} s)")
-    if only:
-        return folder
-    page = folder / "report.html"
-    page.write_text(_page(results, entries, tables), encoding="utf-8")
-    return page
+    for name, results, folder in zip(names, loaded, folders, strict=True):
+        say(f"{name}:")
+        entry = _write_sweep(results, folder, wanted, formats=formats, say=say)
+        entries.append(replace(entry, at=f"{name}-"))
+    return page_folder if only else _write_documents(entries, page_folder, folders, formats)
+
+
+def _wanted(only: Sequence[str], formats: Sequence[str]) -> set[str]:
+    """Turn names and numbers into names.
+
+    Raises
+    ------
+    UnknownNameError
+        One is not known.
+    """
+    strange = [name for name in formats if name not in FORMATS]
+    if strange:
+        raise UnknownNameError(f"--format: {strange[0]!r} is none of {', '.join(FORMATS)}")
+    wanted: set[str] = set()
+    for name in only:
+        names = _numbers().get(name.upper(), (name,))
+        if any(one not in FIGURES and one not in TABLES for one in names):
+            raise UnknownNameError(_unknown_name(name))
+        wanted |= set(names)
+    return wanted or {*FIGURES, *TABLES}
+
+
+def _numbers() -> dict[str, tuple[str, ...]]:
+    """Map F1, T2 ... to the names of what they number."""
+    return {number: (name,) for number, name in gallery.NUMBERS.items()} | tables.NUMBERS
 
 
 def _unknown_name(name: str) -> str:
-    known = [*FIGURES, *TABLES]
+    known = [*FIGURES, *TABLES, *_numbers()]
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
     return f"--only: {name!r} is not a figure or table; {hint}"
 
 
-def _write_figure(name: str, results: Results, folder: Path) -> FigureEntry:
+def _write_sweep(
+    results: Results, folder: Path, wanted: set[str], *, formats: Sequence[str], say: Say
+) -> SweepEntry:
+    shown = [_write_table(name, results, folder) for name in TABLES if name in wanted]
+    say(f"{sum(not entry.reason for entry in shown)} tables written")
+    entries = []
+    chosen = [name for name in FIGURES if name in wanted]
+    for index, name in enumerate(chosen, start=1):
+        start = time.perf_counter()
+        entry = _write_figure(name, results, folder, with_pdf="latex" in formats)
+        entries.append(entry)
+        what = f"left out: {entry.reason}" if entry.reason else "drawn"
+        say(f"figure {index}/{len(chosen)} {name} {what} ({time.perf_counter() - start:.1f} s)")
+    cells: list[CellPage] = []
+    if wanted == {*FIGURES, *TABLES}:
+        start = time.perf_counter()
+        cells = cell_pages(results)
+        keep_gallery(results)
+        say(f"{len(cells)} cells described ({time.perf_counter() - start:.1f} s)")
+    return sweep_entry(results, entries, shown, cells)
+
+
+def _write_documents(
+    entries: Sequence[SweepEntry],
+    folder: Path,
+    folders: Sequence[Path],
+    formats: Sequence[str],
+) -> Path:
+    """Write the page, and a LaTeX document beside each sweep's figures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    if "html" in formats:
+        written.append(folder / "report.html")
+        written[-1].write_text(render_page(entries), encoding="utf-8")
+    if "latex" in formats:
+        for entry, own in zip(entries, folders, strict=True):
+            written.append(own / "report.tex")
+            written[-1].write_text(render_latex(entry), encoding="utf-8")
+    return written[0]
+
+
+def _write_figure(name: str, results: Results, folder: Path, *, with_pdf: bool) -> FigureEntry:
+    stem = folder / "figures" / name
     with theme.style():
         try:
             drawn = FIGURES[name](results)
         except NotApplicable as reason:
+            # A picture of older rows would pretend to belong to these.
+            _remove(stem, ("png", "svg", "csv", "pdf"))
             return FigureEntry(name, name.replace("_", " ").capitalize(), reason=str(reason))
-        image = save_figure(drawn, folder / "figures" / name, results)
+        image = save_figure(drawn, stem, results, with_pdf=with_pdf)
     data = base64.b64encode(image.read_bytes()).decode()
     return FigureEntry(
         name,
@@ -135,72 +220,23 @@ def _write_figure(name: str, results: Results, folder: Path) -> FigureEntry:
     )
 
 
-def save_figure(drawn: Drawn, stem: Path, results: Results) -> Path:
-    """Save a figure as PNG and SVG with its provenance inside, and its data as CSV beside.
-
-    Returns
-    -------
-    Path
-        The PNG file.
-    """
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    manifest = results.manifest
-    source = f"sweep {manifest.name}, hash {manifest.sweep_hash}, commit {manifest.commit}"
-    common = {"Title": drawn.title, "Description": drawn.caption, "Source": source}
-    png = stem.with_suffix(".png")
-    drawn.figure.savefig(png, metadata=common | {"Query": drawn.query})
-    # The layout of the first drawing stays: solving it again takes as long as drawing.
-    drawn.figure.set_layout_engine("none")
-    # Without a date the same rows give the same file.
-    vector: dict[str, Any] = {"Relation": drawn.query, "Date": None}
-    drawn.figure.savefig(stem.with_suffix(".svg"), metadata=common | vector)
-    drawn.data.to_csv(stem.with_suffix(".csv"), index=False)
-    return png
-
-
 def _write_table(name: str, results: Results, folder: Path) -> TableEntry:
+    stem = folder / "tables" / name
     try:
         table = TABLES[name](results)
     except NotTabulated as reason:
+        _remove(stem, ("csv", "md", "tex"))
         return TableEntry(name, name.capitalize(), reason=str(reason))
-    stem = folder / "tables" / name
     stem.parent.mkdir(parents=True, exist_ok=True)
     table.data.to_csv(stem.with_suffix(".csv"), index=False)
     stem.with_suffix(".md").write_text(table.to_markdown(), encoding="utf-8")
     stem.with_suffix(".tex").write_text(table.to_latex(name), encoding="utf-8")
-    return TableEntry(name, table.title, caption=table.caption, body=_table_html(table))
+    return table_entry(name, table)
 
 
-def _table_html(table: Table) -> str:
-    """Write the rows with row headings, so that a screen reader can name each number."""
-    head = "".join(f'<th scope="col">{html.escape(str(name))}</th>' for name in table.shown)
-    lines = []
-    for row in table.shown.itertuples(index=False):
-        first, *rest = (html.escape(str(value)) for value in row)
-        cells = "".join(f"<td>{value}</td>" for value in rest)
-        lines.append(f'<tr><th scope="row">{first}</th>{cells}</tr>')
-    return f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
-
-
-def _page(results: Results, figures: list[FigureEntry], tables: list[TableEntry]) -> str:
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(
-        loader=loader,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    sweep = pd.Series(dict(results.manifest.sweep), dtype=object)
-    return environment.get_template("report.html.j2").render(
-        manifest=results.manifest,
-        answer=answer.sentences(results),
-        denominators=captions.denominators(results),
-        figures=[entry for entry in figures if not entry.reason],
-        tables=[entry for entry in tables if not entry.reason],
-        left_out=[*(f for f in figures if f.reason), *(t for t in tables if t.reason)],
-        sweep_text=sweep.to_json(indent=1),
-    )
+def _remove(stem: Path, kinds: Sequence[str]) -> None:
+    for kind in kinds:
+        stem.with_suffix(f".{kind}").unlink(missing_ok=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -208,16 +244,47 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m analysis.report",
         description="Write figures (PNG, SVG), tables (CSV, Markdown, LaTeX) and report.html.",
     )
-    parser.add_argument("path", help="results folder of a sweep, such as results/latent_dims")
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help="results folder of a sweep, such as results/latent_dims; several: one page over "
+        "them all, in the folder that holds the first",
+    )
+    numbers = ", ".join(f"{number} {'/'.join(names)}" for number, names in _numbers().items())
     parser.add_argument(
         "--only",
         default="",
         metavar="NAMES",
         help="only these figures and tables, comma-separated; the page is then left as it is. "
-        f"Figures: {', '.join(FIGURES)}. Tables: {', '.join(TABLES)}",
+        f"Figures: {', '.join(FIGURES)}. Tables: {', '.join(TABLES)}. Or numbers: {numbers}",
+    )
+    parser.add_argument(
+        "--format",
+        default="html",
+        metavar="FORMATS",
+        help="html (default), latex (report.tex, each figure as PDF too), or both: html,latex",
     )
     parser.add_argument("--out", metavar="DIR", help="folder to write to (default: PATH itself)")
+    parser.add_argument(
+        "--why", metavar="FIGURE", help="print where a PNG or SVG figure comes from, and stop"
+    )
     return parser
+
+
+def _print_why(image: str) -> int:
+    try:
+        facts = explain(image)
+    except UnexplainedError as error:
+        print(f"analysis.report: {error}", file=sys.stderr)
+        return 2
+    for name, text in facts.items():
+        print(f"{name}: {text}")
+    return 0
+
+
+def _split(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -226,17 +293,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0, or 2 when the folder or a name is wrong; one line on stderr then says what.
+        0, or 2 when a folder or a name is wrong; one line on stderr then says what.
     """
-    arguments = _parser().parse_args(argv)
-    only = [name.strip() for name in arguments.only.split(",") if name.strip()]
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.why:
+        return _print_why(arguments.why)
+    if not arguments.paths:
+        parser.error("name a results folder, such as results/latent_dims")
+    options: dict[str, Any] = {
+        "out": arguments.out,
+        "only": _split(arguments.only),
+        "formats": _split(arguments.format) or ["html"],
+        "say": lambda line: print(line, file=sys.stderr, flush=True),
+    }
     try:
-        written = write_report(
-            arguments.path,
-            out=arguments.out,
-            only=only,
-            say=lambda line: print(line, file=sys.stderr, flush=True),
-        )
+        if len(arguments.paths) == 1:
+            written = write_report(arguments.paths[0], **options)
+        else:
+            written = write_joint_report(arguments.paths, **options)
     except (ResultsError, UnknownNameError, OSError) as error:
         print(f"analysis.report: {error}", file=sys.stderr)
         return 2

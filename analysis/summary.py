@@ -70,6 +70,7 @@ __all__ = [
     "losses_by_epoch",
     "lost_controls",
     "named_rows",
+    "null_positions",
     "paired_counts",
     "performance_profile",
     "power_curve",
@@ -281,6 +282,21 @@ def bic_curves(results: Results, trials: pd.DataFrame) -> pd.DataFrame:
     columns = [*curve, "k", "bic", "delta_bic", "selected", "at_ceiling"]
     frame = counts.assign(delta_bic=counts["bic"] - lowest)[columns]
     return frame.sort_values([*curve, "k"]).reset_index(drop=True)
+
+
+def null_positions(results: Results) -> pd.DataFrame:
+    """Average recall and spurious mass of each null model over the data sets.
+
+    Returns
+    -------
+    pandas.DataFrame
+        null, mode_recall, spurious_mass; empty where no null model was measured.
+    """
+    ends = ["mode_recall", "spurious_mass"]
+    if results.nulls.empty:
+        return pd.DataFrame(columns=["null", *ends])
+    means = results.nulls.groupby("null", sort=False)[ends].mean().dropna()
+    return means.reset_index()
 
 
 def recall_and_spurious(results: Results) -> pd.DataFrame:

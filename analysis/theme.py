@@ -43,6 +43,12 @@ PROTOCOL_NAMES = {
     "original": "original protocol (k = 5..14)",
     "calibrated": "calibrated protocol (wide range)",
 }
+NULL_NAMES = {
+    "truth": "fresh truth",
+    "gaussian": "one Gaussian",
+    "ppca": "linear model",
+    "kde": "kernel density",
+}
 CEILING_COLOR = "#8c2d04"
 REPORTED_COLOR = "#b2182b"
 NEUTRAL = "#6b6b6b"
@@ -56,6 +62,7 @@ COLUMN_NAMES = {
     "kl_weight": "KL weight beta",
     "n_samples": "training points",
     "learning_rate": "learning rate",
+    "data_seed": "data seed",
     "batch_size": "batch size",
     "dim": "data dimension D",
     "hidden": "hidden layers",
@@ -65,6 +72,7 @@ COLUMN_NAMES = {
     "spurious_mass": "spurious mass (share of points)",
     "fkl_nats": "forward KL (nats)",
     "coverage": "coverage k* / K",
+    "detection_n_samples": "points counted n",
 }
 SHORT_NAMES = {
     "latent_dim": "q",
@@ -72,9 +80,24 @@ SHORT_NAMES = {
     "kl_weight": "beta",
     "box_rule": "box",
     "dim": "D",
-    "n_samples": "n",
+    "alpha": "alpha",
+    "learning_rate": "rate",
     "box_half_width": "half-width",
     "standardize": "standardized",
+    "detection_n_samples": "n counted",
+    "n_samples": "n trained",
+}
+TICK_NAMES = {
+    "recon": "reconstruction",
+    "kl_nats": "KL",
+    "hq_samples": "high-quality share",
+    "tv": "total variation",
+    "rkl_modes": "reverse KL of modes",
+    "prdc_density": "density",
+    "prdc_coverage": "coverage (k nearest)",
+    "c2st": "classifier accuracy",
+    "modal_modes_samples": "density modes",
+    "icl_k_samples": "k by ICL",
 }
 COMPONENT_COLORS = (
     "#332288",
@@ -126,6 +149,16 @@ def name_of(column: str) -> str:
     return COLUMN_NAMES.get(column, column.replace("_", " "))
 
 
+def short_name(column: str) -> str:
+    """Give a column's name without its unit, for ticks and table heads."""
+    if column.startswith(("k_", "coverage_")) and column.count("_") == 2:
+        kind, source, protocol = column.split("_")
+        if source in SOURCE_NAMES:
+            letter = "k*" if kind == "k" else "k*/K"
+            return f"{letter} {source}, {protocol}"
+    return TICK_NAMES.get(column, name_of(column).split(" (")[0])
+
+
 def source_name(source: object) -> str:
     """Give a source's name for people."""
     return SOURCE_NAMES[str(source)]
@@ -150,6 +183,13 @@ def cell_text(cell: str) -> str:
     return ", ".join(parts)
 
 
+def cell_labels(cells: Sequence[Any]) -> list[str]:
+    """Label cells for ticks: what they all share is left out."""
+    parts = [cell_text(str(cell)).split(", ") for cell in cells]
+    common = set(parts[0]).intersection(*parts) if len(parts) > 1 else set()
+    return [", ".join(part for part in own if part not in common) for own in parts]
+
+
 def level_colors(levels: Sequence[Any]) -> dict[Any, Any]:
     """Colour the levels of a factor from dark to light, in the order given."""
     palette = sns.color_palette("viridis", n_colors=max(len(levels), 2) + 1)
@@ -166,6 +206,11 @@ def component_colors(components: Sequence[int]) -> dict[int, Any]:
         # Neighbouring numbers get distant hues.
         palette = [circle[(i * 7) % n] if n % 7 else circle[i] for i in range(n)]
     return {component: palette[component] for component in components}
+
+
+def hex_color(color: Any) -> str:
+    """Write a colour as #rrggbb."""
+    return str(mpl.colors.to_hex(color))
 
 
 def is_log_scaled(levels: pd.Series) -> bool:

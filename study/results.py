@@ -37,6 +37,7 @@ from study.tables import (
     SOURCES,
     STATUSES,
     count_columns,
+    frame_to_table,
     pandas_type,
     to_table,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "ResultsFolder",
     "count_columns",
     "finished_ids",
+    "frame_to_table",
     "join_location",
     "open_folder",
     "provenance",

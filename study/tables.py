@@ -176,6 +176,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("modal_modes_samples", _INT),
             ("icl_k_samples", _INT),
             *((name, _FLOAT) for name in ENDPOINTS),
+            # Of the truth's covariance, largest first.
+            ("eigenvalues", pa.list_(_FLOAT)),
             ("active_units", _INT),
             ("decoder_variance", _FLOAT),
             ("train_s", _FLOAT),
@@ -258,6 +260,16 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("component", _INT),
         ]
     ),
+    # A thinned copy of `points`, small enough for version control; written by the report.
+    "gallery": pa.schema(
+        [
+            ("trial_id", _ID),
+            ("source", _STR),
+            ("index", _INT),
+            *((f"x{axis}", pa.float32()) for axis in range(4)),
+            ("component", _INT),
+        ]
+    ),
     "weights": pa.schema(
         [
             ("training_id", _ID),
@@ -280,6 +292,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "components": ("trial_id", "component"),
     "recall": ("trial_id", "source", "threshold"),
     "points": ("trial_id", "source", "index"),
+    "gallery": ("trial_id", "source", "index"),
     "weights": ("training_id", "name"),
 }
 

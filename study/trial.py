@@ -326,6 +326,7 @@ def _likelihood_columns(trial: Trial, fitted: FittedVAE, index: int, data: DataS
         **likelihood,
         **bounds,
         "entropy_nats": entropy,
+        "eigenvalues": np.linalg.eigvalsh(data.truth.covariance())[::-1].tolist(),
         "recon": recon,
         "kl_nats": kl_nats,
         "loss": loss,

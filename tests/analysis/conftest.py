@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -70,8 +71,9 @@ def _counts(config: Mapping[str, Any], data_seed: int, init_seed: int) -> dict[s
     data, init = _noise(2, data_seed), _noise(3, data_seed, init_seed)
     k_true, row = config["n_components"], {}
     centre = {"samples": 1.82 * k_true, "means": 4.2 * k_true, "codes": 1.1 * k_true}
+    grown = 5 * np.log10(config["detection_n_samples"] / 10_000)
     for source, mean in centre.items():
-        wide = mean - 4 * _width(config) + data.normal(0, 0.49) + init.normal(0, 2.0)
+        wide = mean + grown - 4 * _width(config) + data.normal(0, 0.49) + init.normal(0, 2.0)
         for protocol, low, high in (("original", 5, 14), ("calibrated", 1, config["k_max"])):
             k = int(np.clip(round(wide), low, high))
             row[f"k_{source}_{protocol}"] = k
@@ -92,10 +94,45 @@ def _endpoints(config: Mapping[str, Any], data_seed: int, init_seed: int) -> dic
         "spurious_mass": float(0.99 - row["hq_samples"]),
         "spurious_mass_means": float(0.12 + 0.05 * width + abs(init.normal(0, 0.02))),
         "hq_control": 0.99,
-        "entropy_nats": 6.34,
-        "loss": row["recon"] + row["kl_nats"],
+        "entropy_nats": float(6.34 + _noise(7, data_seed).normal(0, 0.25)),
     }
-    return row | {"active_units": min(config["latent_dim"], 3), "decoder_variance": 0.5}
+    return row | _theory_columns(row, config, data_seed)
+
+
+def _theory_columns(
+    row: Mapping[str, Any], config: Mapping[str, Any], data_seed: int
+) -> dict[str, Any]:
+    """Losses that respect the Shannon bound, and a collapse at beta = 2 lambda_1."""
+    dim, beta = config["dim"], config["kl_weight"]
+    lambda_1 = float(np.clip(_noise(8, data_seed).normal(55, 16), 20, None))
+    recon = min(row["recon"] * beta**0.6, 128.0)
+    bound = row["entropy_nats"] - 0.5 * dim * np.log(2 * np.pi * np.e * recon / dim)
+    alive = beta < 2 * lambda_1
+    kl = max(bound, 0.0) + 0.4 * (row["kl_nats"] / 3.68) if alive else 3e-4
+    return {
+        "recon": recon,
+        "kl_nats": kl,
+        "loss": recon + beta * kl,
+        "rate_bound_nats": bound,
+        "lambda_1": lambda_1,
+        "eigenvalues": [lambda_1, 0.7 * lambda_1, *([0.2 * lambda_1] * (dim - 2))][:dim],
+        "active_units": min(config["latent_dim"], 3) if alive else 0,
+        "decoder_variance": beta / 2,
+    }
+
+
+def _component_rows(trial_id: str, config: Mapping[str, Any], row: Mapping[str, Any]) -> list:
+    """Parts of k* that add up to it; the smallest components are the ones not recalled."""
+    n, k = config["n_components"], row["k_samples_calibrated"]
+    weights = np.sort(_noise(9, 0).dirichlet(np.ones(n)))[::-1]
+    fragments = np.full(n, 1) if k >= n else (np.arange(n) < k).astype(int)
+    fragments[: max(0, min(n, (k - n) // 2))] += 1
+    lost = n - round(row["mode_recall"] * n)
+    return [
+        {"trial_id": trial_id, "component": j, "weight": weights[j], "mass": weights[j],
+         "fragments": int(fragments[j]), "recalled": j < n - lost, "eligible": True}
+        for j in range(n)
+    ]  # fmt: skip
 
 
 def _curve_rows(trial_id: str, config: Mapping[str, Any], end: Mapping[str, Any]) -> list[Any]:
@@ -107,7 +144,7 @@ def _curve_rows(trial_id: str, config: Mapping[str, Any], end: Mapping[str, Any]
         rows.append(
             {"trial_id": trial_id, "epoch": epoch, "recon": recon, "kl_nats": kl,
              "loss": recon + kl, "active_units": end["active_units"] if checkpoint else None,
-             "kl_per_latent": [kl / config["latent_dim"]] * config["latent_dim"]
+             "kl_per_latent": [kl * 0.6**j for j in range(config["latent_dim"])]
              if checkpoint else None}
         )  # fmt: skip
     return rows
@@ -167,7 +204,7 @@ def build_results(
     *,
     factors: Sequence[str] = ("latent_dim",),
     cells: Sequence[Mapping[str, Any]] = tuple({"latent_dim": q} for q in (1, 2, 3, 4, 8)),
-    seeds: tuple[int, int] = (10, 3),
+    seeds: tuple[int, ...] = (10, 3),
     fixed: Mapping[str, Any] | None = None,
     n_points: int = 400,
     failed: Callable[[int], str | None] = lambda index: None,
@@ -178,7 +215,7 @@ def build_results(
     ----------
     folder : Path
     factors, cells : names of the swept columns, and each cell's values
-    seeds : (data seeds, init seeds)
+    seeds : (data seeds, init seeds), or (data seeds, init seeds, sample seeds)
     fixed : columns that differ from the original everywhere
     n_points : size of the point galleries (one data seed's); 0 keeps none
     failed : gives the status of the trial with this index when it is not done
@@ -186,14 +223,20 @@ def build_results(
     tables: dict[str, list[Any]] = {name: [] for name in (
         "trials", "controls", "curves", "counts", "components", "recall", "points", "nulls",
     )}  # fmt: skip
-    plan = []
+    plan: list[dict[str, Any]] = []
+    known: set[str] = set()
+    n_sample = seeds[2] if len(seeds) > 2 else 1
     for cell in cells:
         config = DEFAULTS | dict(fixed or {}) | dict(cell)
         label = ", ".join(f"{name}={cell[name]}" for name in factors) or "all"
         for data_seed in range(seeds[0]):
-            control_id = f"c{config['n_components']}-{config['alpha']}-{data_seed}"
+            recipe = [config[n] for n in ("n_components", "alpha", "box_rule", "dim")]
+            control_id = "-".join(
+                map(str, ["c", *recipe, config["detection_n_samples"], data_seed])
+            )
             control = _control(config, data_seed)
-            if control_id not in {row["control_id"] for row in tables["controls"]}:
+            if control_id not in known:
+                known.add(control_id)
                 tables["controls"].append(
                     {"control_id": control_id, "data_id": control_id, "status": "done",
                      "n_components": config["n_components"], "data_seed": data_seed,
@@ -201,14 +244,15 @@ def build_results(
                 )  # fmt: skip
                 tables["counts"] += _bic_rows(control_id, control, ["data"], config["k_max"])
                 tables["nulls"] += _null_rows(control_id, data_seed)
-            for init_seed in range(seeds[1]):
+            for init_seed, sample_seed in itertools.product(range(seeds[1]), range(n_sample)):
                 trial_id = f"t{len(plan):05d}"
                 plan.append({"trial_id": trial_id, "control_id": control_id, "cell": label})
                 status = failed(len(plan) - 1)
                 row = config | {
                     "trial_id": trial_id, "training_id": trial_id, "data_id": control_id,
                     "control_id": control_id, "stack_id": "s", "cell": label,
-                    "data_seed": data_seed, "init_seed": init_seed, "train_s": 5.1,
+                    "data_seed": data_seed, "init_seed": init_seed,
+                    "sample_seed": sample_seed, "train_s": 5.1,
                     "count_s": 6.0, "endpoints_s": 1.2,
                 } | PROVENANCE  # fmt: skip
                 if status is not None:
@@ -216,13 +260,18 @@ def build_results(
                 else:
                     end = _endpoints(config, data_seed, init_seed)
                     row |= {"status": "done", "message": ""} | end
-                    row |= _counts(config, data_seed, init_seed)
+                    row |= _counts(config, data_seed, init_seed + 1000 * sample_seed)
+                    matched = _component_rows(trial_id, config, row)
+                    row["bridges"] = float(
+                        row["k_samples_calibrated"] - sum(m["fragments"] for m in matched)
+                    )
+                    tables["components"] += matched
                     row |= {"train_recon": end["recon"], "train_kl_nats": end["kl_nats"]}
                     tables["curves"] += _curve_rows(trial_id, config, end)
                     tables["counts"] += _bic_rows(
                         trial_id, row, ["means", "samples", "codes"], config["k_max"]
                     )
-                    if n_points and data_seed == 0 and init_seed == 0:
+                    if n_points and data_seed == init_seed == sample_seed == 0:
                         tables["points"] += _point_rows(trial_id, config, data_seed, n_points)
                 tables["trials"].append(row)
     results = open_folder(folder)

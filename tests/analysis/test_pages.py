@@ -1,0 +1,159 @@
+"""The page in a real browser, at a phone's and a desk's width."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis import report, theme
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+WIDTHS = (400, 1400)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (apt-get install chromium)"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        # In a container Chromium cannot make its own sandbox; 3-D needs software rendering.
+        flags = ["--no-sandbox", "--enable-unsafe-swiftshader"]
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def page_file(build: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with points in every cell, failures and more cells than the filter needs."""
+    folder = build(
+        tmp_path_factory.mktemp("browser") / "widths",
+        cells=[{"latent_dim": q} for q in range(1, 10)],
+        seeds=(2, 2),
+        n_points=80,
+        failed={3: "diverged"}.get,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(theme._SETTINGS, "savefig.dpi", 50)
+        # Few figures: what a page does with one, it does with all.
+        kept = {name: report.FIGURES[name] for name in ("coverage", "survival", "composition")}
+        patch.setattr(report, "FIGURES", kept)
+        assert report.main([str(folder)]) == 0
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module", params=WIDTHS)
+def page(browser: Any, page_file: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The page, opened; everything it says or asks for is recorded."""
+    tab = browser.new_page(viewport={"width": request.param, "height": 900})
+    tab.said, tab.asked = [], []
+    tab.on("console", lambda message: tab.said.append(f"{message.type}: {message.text}"))
+    tab.on("pageerror", lambda error: tab.said.append(f"error: {error}"))
+    tab.on("request", lambda request: tab.asked.append(request.url))
+    tab.goto(page_file.as_uri())
+    tab.wait_for_selector("html[data-state=ready]", timeout=120_000)
+    yield tab
+    tab.close()
+
+
+def _open_cell(page: Any, number: int) -> Any:
+    cell = page.locator(f"#cell-{number}")
+    if not cell.evaluate("cell => cell.open"):
+        cell.locator("summary").click()
+    page.wait_for_selector(f"#cell-{number}[data-state=drawn]", timeout=120_000)
+    return cell
+
+
+def test_tables_sort_and_filter(page: Any) -> None:
+    table = page.locator("#table-headline + .scroll table")
+    first = "rows => rows.map(row => row.cells[0].textContent)"
+    rows = table.locator("tbody tr")
+    assert rows.evaluate_all(first) == [str(q) for q in range(1, 10)]
+    head = table.locator("thead th").first
+    head.click()
+    head.click()
+    assert rows.evaluate_all(first) == [str(q) for q in range(9, 0, -1)]
+    # By keyboard too.
+    head.locator("[role=button], span.dt-column-order").first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(500)
+    assert rows.evaluate_all(first) == [str(q) for q in range(1, 10)]
+    box = page.locator("#table-coverage + .scroll input[type=search]")
+    box.fill("decoder")
+    found = page.locator("#table-coverage + .scroll tbody tr").all_inner_texts()
+    assert found
+    assert all("decoder means" in text for text in found)
+    box.fill("")
+
+
+def test_cells_open_filter_and_show_their_seeds(page: Any) -> None:
+    cell = _open_cell(page, 1)
+    seeds = cell.locator("table.seeds tbody tr")
+    assert seeds.count() == 4
+    assert "diverged: loss is not finite" in " ".join(seeds.all_inner_texts())
+    assert cell.locator(".curves .scatterlayer .trace").count() > 4
+    page.locator("input.cell-filter").fill("q = 7")
+    shown = page.locator("details.cell:not([hidden]) > summary").all_inner_texts()
+    assert shown == ["q = 7"]
+    page.locator("input.cell-filter").fill("")
+
+
+def test_a_cell_opens_by_its_address(browser: Any, page_file: Path) -> None:
+    tab = browser.new_page(viewport={"width": 800, "height": 900})
+    tab.goto(page_file.as_uri() + "#cell-4")
+    tab.wait_for_selector("#cell-4[data-state=drawn]", timeout=120_000)
+    tab.close()
+
+
+def test_points_turn_by_mouse_and_by_buttons(page: Any) -> None:
+    cell = _open_cell(page, 2)
+    eye = "place => ({...place._fullLayout.scene.camera.eye})"
+    place = cell.locator(".clouds")
+    place.scroll_into_view_if_needed()
+    before = place.evaluate(eye)
+    box = place.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 90, y + 30, steps=8)
+    page.mouse.up()
+    page.wait_for_timeout(300)
+    turned = place.evaluate("place => ({...place._fullLayout.scene._scene.getCamera().eye})")
+    assert abs(turned["x"] - before["x"]) > 0.05
+    button = cell.get_by_role("button", name="turn left")
+    button.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(300)
+    assert abs(place.evaluate(eye)["x"] - turned["x"]) > 0.05
+    cell.get_by_role("button", name="samples", exact=True).click()
+    visible = place.evaluate("place => place.data.map(trace => trace.visible)")
+    assert visible == [False, False, True]
+    assert cell.locator(".plane .scatterlayer .trace").count() == 1
+
+
+def test_nothing_runs_over_the_edge(page: Any) -> None:
+    _open_cell(page, 1)
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= page.viewport_size["width"]
+
+
+def test_contrast_names_and_alternatives(page: Any) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    _open_cell(page, 1)
+    found = axe.run(page).response["violations"]
+    told = [f"{v['id']}: {v['nodes'][0]['html'][:120]}" for v in found]
+    assert not told
+
+
+def test_nothing_is_asked_of_a_network_and_nothing_goes_wrong(page: Any, page_file: Path) -> None:
+    _open_cell(page, 2)
+    outside = [url for url in page.asked if not url.startswith(("data:", "blob:"))]
+    assert outside == [page_file.as_uri()]
+    assert [text for text in page.said if text.startswith("error")] == []
