@@ -67,6 +67,7 @@ def _suggestions(results: Path) -> list[tuple]:
 
 @pytest.mark.slow
 @pytest.mark.ray
+@pytest.mark.timeout(900)
 def test_killed_searches_end_like_whole_ones(sweep_file: Path, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     started = time.monotonic()

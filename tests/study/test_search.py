@@ -61,6 +61,7 @@ def _points(search: Search) -> list[tuple]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_racing_finds_the_best_cell_with_a_third_of_the_grid() -> None:
     # 60 cells x 10 seeds = 600 trainings in full. Seeds are fixed, so this cannot fail by chance.
     values = [
@@ -78,6 +79,7 @@ def test_racing_finds_the_best_cell_with_a_third_of_the_grid() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_boundary_is_placed_with_a_quarter_of_the_grid() -> None:
     # A recall that falls off around a weight that grows with the width; full grid: 5 x 12 x 10.
     def edge(width: int) -> float:
