@@ -117,16 +117,21 @@ def _trend(results: Results, endpoints: pd.DataFrame) -> list[str]:
         if len(rows) == 1:
             found.append(f"Mean {short}: {first.estimate:.3f} ({interval_text(first, digits=3)}).")
             continue
-        apart = first.high < last.low
-        verdict = "" if apart else "; their intervals overlap"
+        bounded = first.low == first.low and last.low == last.low
+        verdict = "; their intervals overlap" if bounded and first.high >= last.low else ""
         found.append(
-            f"Mean {short} runs from {first.estimate:.3f} [{first.low:.3f}, {first.high:.3f}] at "
-            f"{first.cell} to {last.estimate:.3f} [{last.low:.3f}, {last.high:.3f}] at "
+            f"Mean {short} runs from {_bracketed(first)} at {first.cell} to {_bracketed(last)} at "
             f"{last.cell}{verdict}."
         )
     if len(found) and len(endpoints["cell"].unique()) > 1:
         found.append(captions.intervals(endpoints, what="Brackets"))
     return found
+
+
+def _bracketed(row: Any) -> str:
+    """Write an estimate with its interval where it has one."""
+    text = f"{row.estimate:.3f}"
+    return f"{text} [{row.low:.3f}, {row.high:.3f}]" if row.low == row.low else text
 
 
 def _replication(results: Results) -> list[str]:

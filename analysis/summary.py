@@ -202,8 +202,21 @@ def _ceiling_row(
         "share_at_ceiling": float(flags.mean()) if len(flags) else float("nan"),
         "share_low": low,
         "share_high": high,
-        "k_median": censored_median(group[k], group[flag]),
+        "k_median": _median(group[k], group[flag]),
     }
+
+
+def _median(k: pd.Series, at_ceiling: pd.Series) -> float:
+    """Give `censored_median`, by order alone where one ceiling is above every other count."""
+    known = k.notna() & at_ceiling.notna()
+    counts = k[known].to_numpy(np.float64)
+    censored = at_ceiling[known].to_numpy(bool)
+    if not len(counts) or counts[censored].min(initial=np.inf) < counts.max():
+        return censored_median(k, at_ceiling)
+    # Counts found at the ceiling's k itself come before those that stopped there.
+    order = np.lexsort((censored, counts))
+    middle = order[(len(counts) + 1) // 2 - 1]
+    return float("inf") if censored[middle] else float(counts[middle])
 
 
 def coverage_trials(results: Results) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from analysis import summary
+from analysis.censored import censored_median
 from analysis.load import Results, load_results
 
 
@@ -59,6 +60,14 @@ def test_shares_at_the_ceiling_count_failures(results: Results) -> None:
     assert row["share_at_ceiling"] == 1.0
     assert (row["share_low"], row["share_high"]) == pytest.approx((29 / 30, 1.0))
     assert row["k_median"] == np.inf
+
+
+def test_medians_by_order_are_kaplan_meiers() -> None:
+    rng = np.random.default_rng(0)
+    for n in range(1, 12):
+        k = pd.Series(np.minimum(rng.integers(8, 17, n), 14))
+        flags = k == 14
+        assert summary._median(k, flags) == censored_median(k, flags)
 
 
 def test_endpoints(results: Results) -> None:
