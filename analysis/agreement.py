@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Any, Literal
@@ -80,7 +81,10 @@ def agreement(
     if several:
         drawn = _resampled(table.to_numpy(np.float64), groups, seeds, n_resamples, seed)
         tails = [0.5 - confidence / 2, 0.5 + confidence / 2]
-        limits = np.nanquantile(drawn, tails, axis=0)
+        with warnings.catch_warnings():
+            # A pair whose ranks never vary in a resample has no limits.
+            warnings.filterwarnings("ignore", "All-NaN slice")
+            limits = np.nanquantile(drawn, tails, axis=0)
     frame = _pairs(list(table.columns), values, limits).assign(
         n=len(values),
         level=level,

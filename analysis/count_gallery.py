@@ -5,6 +5,7 @@ Each builder takes `Results` and returns a `Drawn`, or raises `NotApplicable` wi
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -195,12 +196,13 @@ def true_k_of(results: Results, cell: str) -> float:
 def draw_survival(results: Results) -> Drawn:
     """P(k* > k) by Kaplan-Meier for every source in the reference cell, by protocol."""
     cell = summary.reference_cell(results)
-    parts = []
-    for protocol in PROTOCOLS:
-        for source in SOURCES:
-            part = summary.survival(results, source, protocol)
-            part = part[part["cell"] == cell].assign(source=source, protocol=protocol)
-            parts.append(part)
+    # Bands of the other cells would be resampled for nothing.
+    alone = replace(results, trials=results.trials[results.trials["cell"] == cell])
+    parts = [
+        summary.survival(alone, source, protocol).assign(source=source, protocol=protocol)
+        for protocol in PROTOCOLS
+        for source in SOURCES
+    ]
     frame = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     if frame.empty:
         raise NotApplicable(f"no finished trial of the cell {cell!r} has a count")

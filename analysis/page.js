@@ -113,7 +113,7 @@ function drawClouds(Plotly, place, cell) {
   const axes = Object.fromEntries(Object.entries(ends).map(([axis, range]) =>
     [axis + "axis", { ...axisStyle, title: { text: name(axis) }, range }]));
   const scene = solid
-    ? { scene: { ...axes, aspectmode: "data", camera: { eye: { x: 1.3, y: -1.5, z: 0.8 } } } }
+    ? { scene: { ...axes, aspectmode: "data", camera: { eye: { x: 1.6, y: -1.85, z: 1.0 } } } }
     : axes;
   return Plotly.newPlot(place, traces, { ...layout, height: 420, showlegend: false,
     margin: solid ? { l: 0, r: 0, t: 0, b: 0 } : { l: 50, r: 10, t: 10, b: 45 }, ...scene }, config);
