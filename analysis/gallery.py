@@ -27,6 +27,14 @@ from analysis.endpoint_gallery import (
 )
 from analysis.load import Results
 from analysis.point_gallery import draw_latent_plane, draw_points, draw_tsne
+from analysis.search_gallery import (
+    draw_pareto,
+    draw_search_history,
+    draw_search_importances,
+    draw_search_map,
+    draw_search_slices,
+)
+from analysis.searched import search_of
 from analysis.spread_gallery import (
     draw_agreement,
     draw_distributions,
@@ -34,7 +42,7 @@ from analysis.spread_gallery import (
     draw_variance,
 )
 
-__all__ = ["FIGURES", "NUMBERS", "Drawn", "NotApplicable"]
+__all__ = ["FIGURES", "NUMBERS", "Drawn", "NotApplicable", "figures_of"]
 
 FIGURES: dict[str, Callable[[Results], Drawn]] = {
     "coverage": draw_coverage,
@@ -52,11 +60,33 @@ FIGURES: dict[str, Callable[[Results], Drawn]] = {
     "distributions": draw_distributions,
     "agreement": draw_agreement,
     "power": draw_power,
+    "search_history": draw_search_history,
+    "search_slices": draw_search_slices,
+    "search_map": draw_search_map,
+    "pareto": draw_pareto,
+    "search_importances": draw_search_importances,
     "loss_curves": draw_loss_curves,
     "points": draw_points,
     "latent_plane": draw_latent_plane,
     "tsne": draw_tsne,
 }
+# Of adaptive sweeps alone.
+SEARCH_FIGURES = ("search_history", "search_slices", "search_map", "pareto", "search_importances")
+# Of designed cells alone: averages over cells that a search chose by their results are no effects.
+DESIGN_FIGURES = (
+    "coverage",
+    "paired_counts",
+    "survival",
+    "count_by_size",
+    "composition",
+    "endpoints",
+    "response_surface",
+    "collapse",
+    "variance",
+    "distributions",
+    "agreement",
+    "power",
+)
 # The study's own numbering, which --only takes too.
 NUMBERS = {
     "F1": "bic_curves",
@@ -74,3 +104,9 @@ NUMBERS = {
     "F13": "power",
     "F14": "points",
 }
+
+
+def figures_of(results: Results) -> list[str]:
+    """List the figures that a sweep of this kind can have, designed or adaptive."""
+    others = SEARCH_FIGURES if search_of(results) is None else DESIGN_FIGURES
+    return [name for name in FIGURES if name not in others]

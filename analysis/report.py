@@ -14,7 +14,7 @@ from typing import Any
 
 from analysis import gallery, tables, theme
 from analysis.cell_pages import CellPage, cell_pages
-from analysis.gallery import FIGURES, NotApplicable
+from analysis.gallery import FIGURES, NotApplicable, figures_of
 from analysis.kept_gallery import keep_gallery
 from analysis.latex import render_latex
 from analysis.load import Results, load_results
@@ -27,7 +27,7 @@ from analysis.page import (
     table_entry,
 )
 from analysis.saved import UnexplainedError, explain, save_figure
-from analysis.tables import TABLES, NotTabulated
+from analysis.tables import TABLES, NotTabulated, tables_of
 from study.results import ResultsError
 
 Say = Callable[[str], None]
@@ -161,10 +161,10 @@ def _unknown_name(name: str) -> str:
 def _write_sweep(
     results: Results, folder: Path, wanted: set[str], *, formats: Sequence[str], say: Say
 ) -> SweepEntry:
-    shown = [_write_table(name, results, folder) for name in TABLES if name in wanted]
+    shown = [_write_table(name, results, folder) for name in tables_of(results) if name in wanted]
     say(f"{sum(not entry.reason for entry in shown)} tables written")
     entries = []
-    chosen = [name for name in FIGURES if name in wanted]
+    chosen = [name for name in figures_of(results) if name in wanted]
     for index, name in enumerate(chosen, start=1):
         start = time.perf_counter()
         entry = _write_figure(name, results, folder, with_pdf="latex" in formats)

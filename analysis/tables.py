@@ -12,6 +12,7 @@ from analysis import captions, summary, theme
 from analysis.check_tables import nulls, theory
 from analysis.load import Results
 from analysis.provenance_tables import compute, failures, provenance
+from analysis.searched import search_of, suggestions
 from analysis.table import (
     NotTabulated,
     Table,
@@ -23,7 +24,7 @@ from analysis.table import (
 )
 from analysis.variance_tables import anova, variance
 
-__all__ = ["NUMBERS", "TABLES", "NotTabulated", "Table", "latex_text"]
+__all__ = ["NUMBERS", "TABLES", "NotTabulated", "Table", "latex_text", "tables_of"]
 
 
 def headline(results: Results) -> Table:
@@ -266,6 +267,49 @@ def equivalence(results: Results) -> Table:
     )
 
 
+def search(results: Results) -> Table:
+    """List the cells of an adaptive sweep, the best first, and what fresh seeds say of winners."""
+    frame = suggestions(results)
+    if frame.dropna(subset=["value"]).empty:
+        raise NotTabulated("no cell of the search has a value yet")
+    sign = np.where(frame["direction"].eq("minimize"), 1.0, -1.0)
+    frame = frame.assign(order=sign * frame["value"]).sort_values(
+        ["objective", "is_best", "order"], ascending=[True, False, True]
+    )
+    shown = pd.DataFrame(
+        {
+            "cell": frame["cell"].map(theme.cell_text),
+            "objective": frame["objective"],
+            "mean ± SE": [_mean_text(r.value, r.se) for r in summary.named_rows(frame)],
+            "trainings": frame["n"].astype(str),
+            "on fresh seeds": [
+                _mean_text(r.fresh_value, r.fresh_se) for r in summary.named_rows(frame)
+            ],
+            "best": np.where(frame["is_best"].astype(bool), "yes", ""),
+        }
+    )
+    return Table(
+        "Cells of the search",
+        "Means over replicates, corrected for their data seeds, with the standard error from the "
+        "noise pooled over cells; best: the lowest mean plus error, or the Pareto front. On fresh "
+        "seeds: the winners measured again on data sets that had no part in choosing them.",
+        frame.drop(columns="order"),
+        shown,
+    )
+
+
+def _mean_text(value: float, error: float) -> str:
+    if not np.isfinite(value):
+        return "-"
+    return f"{value:.3g} ± {error:.2g}" if np.isfinite(error) else f"{value:.3g}"
+
+
+def tables_of(results: Results) -> list[str]:
+    """List the tables that a sweep of this kind can have, designed or adaptive."""
+    others = SEARCH_TABLES if search_of(results) is None else DESIGN_TABLES
+    return [name for name in TABLES if name not in others]
+
+
 TABLES: dict[str, Callable[[Results], Table]] = {
     "headline": headline,
     "differences": differences,
@@ -276,11 +320,23 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "variance": variance,
     "anova": anova,
     "nulls": nulls,
+    "search": search,
     "theory": theory,
     "failures": failures,
     "compute": compute,
     "provenance": provenance,
 }
+# Of adaptive sweeps alone, and of designed cells alone (see `analysis.gallery`).
+SEARCH_TABLES = ("search",)
+DESIGN_TABLES = (
+    "headline",
+    "differences",
+    "coverage",
+    "contrasts",
+    "equivalence",
+    "variance",
+    "anova",
+)
 # The study's own numbering; some numbers are several tables.
 NUMBERS: dict[str, tuple[str, ...]] = {
     "T1": ("replication",),
