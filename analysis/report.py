@@ -161,10 +161,11 @@ def _unknown_name(name: str) -> str:
 def _write_sweep(
     results: Results, folder: Path, wanted: set[str], *, formats: Sequence[str], say: Say
 ) -> SweepEntry:
-    shown = [_write_table(name, results, folder) for name in tables_of(results) if name in wanted]
+    suited = {*tables_of(results), *figures_of(results)} & wanted
+    shown = [_write_table(name, results, folder) for name in TABLES if name in suited]
     say(f"{sum(not entry.reason for entry in shown)} tables written")
     entries = []
-    chosen = [name for name in figures_of(results) if name in wanted]
+    chosen = [name for name in FIGURES if name in suited]
     for index, name in enumerate(chosen, start=1):
         start = time.perf_counter()
         entry = _write_figure(name, results, folder, with_pdf="latex" in formats)
