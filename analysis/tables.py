@@ -270,6 +270,8 @@ def equivalence(results: Results) -> Table:
 def search(results: Results) -> Table:
     """List the cells of an adaptive sweep, the best first, and what fresh seeds say of winners."""
     frame = suggestions(results)
+    if frame.empty:
+        raise NotTabulated("this sweep has no search")
     if frame.dropna(subset=["value"]).empty:
         raise NotTabulated("no cell of the search has a value yet")
     sign = np.where(frame["direction"].eq("minimize"), 1.0, -1.0)
