@@ -32,16 +32,13 @@ import scipy.stats
 from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
-IntervalKind = Literal[
-    "bca", "t", "exact", "percentile", "mls", "jackknife", "constant", "range", "none"
-]
+IntervalKind = Literal["bca", "t", "percentile", "mls", "jackknife", "constant", "range", "none"]
 
 BOOTSTRAP_CLUSTERS = 8
 N_RESAMPLES = 4999
 KIND_TEXT: dict[str, str] = {
     "bca": "BCa bootstrap interval",
     "t": "t interval",
-    "exact": "Clopper-Pearson interval",
     "percentile": "percentile bootstrap interval over data seeds",
     "mls": "modified large-sample interval with jackknifed degrees of freedom",
     "jackknife": "jackknife t interval over data seeds",
@@ -316,23 +313,6 @@ def _sorted_quantile(rows: FloatArray, share: FloatArray) -> FloatArray:
     index = np.arange(len(rows))
     left, right = rows[index, below], rows[index, below + 1]
     return np.asarray(left + (place - below) * (right - left))
-
-
-def share_interval(flags: ArrayLike, clusters: ArrayLike, *, level: float = 0.95) -> Interval:
-    """Estimate a share; when every data seed agrees, Clopper-Pearson with n = data seeds.
-
-    Parameters
-    ----------
-    flags : array of shape (n,)
-        True, False or missing.
-    clusters : array of shape (n,)
-    """
-    interval = mean_interval(flags, clusters, level=level, bounds=(0, 1))
-    if interval.kind == "constant" and interval.estimate in (0.0, 1.0):
-        n, successes = interval.n_clusters, round(interval.estimate * interval.n_clusters)
-        exact = scipy.stats.binomtest(successes, n).proportion_ci(level, method="exact")
-        return Interval(interval.estimate, float(exact.low), float(exact.high), n, "exact", level)
-    return interval
 
 
 def share_bounds(n_true: int, n_counted: int, n_planned: int) -> tuple[float, float]:

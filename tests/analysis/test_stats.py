@@ -71,20 +71,6 @@ def test_level_is_checked(level: float) -> None:
         stats.mean_interval([1.0, 2.0], [0, 1], level=level)
 
 
-def test_share_when_all_agree() -> None:
-    interval = stats.share_interval([True] * 30, np.repeat(np.arange(10), 3))
-    assert interval.kind == "exact"
-    # Clopper-Pearson with 10 of 10 data seeds, not 30 of 30 trials: low = 0.025^(1/10).
-    assert (interval.low, interval.high) == pytest.approx((0.025**0.1, 1.0))
-
-
-def test_share_stays_between_zero_and_one() -> None:
-    flags = np.zeros(24, dtype=bool)
-    flags[0] = True
-    interval = stats.share_interval(flags, np.repeat(np.arange(8), 3))
-    assert 0 <= interval.low <= interval.estimate <= interval.high <= 1
-
-
 def test_share_bounds_count_the_missing() -> None:
     assert stats.share_bounds(6, 8, 10) == (0.6, 0.8)
     with pytest.raises(ValueError, match="n_planned"):
