@@ -16,7 +16,7 @@ from scipy.stats import qmc
 
 from study.boundary import Surface, fit_surface, propose
 from study.race import CellEstimates, best_cell, estimate_cells, next_contender, pareto_front
-from study.sampler import PastCell, ask
+from study.sampler import ATTEMPTS, PastCell, ask
 from study.search_space import Point, SearchConfig
 from study.sections import Replicates
 
@@ -26,7 +26,6 @@ Purpose = Literal["explore", "race", "remeasure"]
 
 # Cells of a low-discrepancy sequence before the sampler has something to learn from.
 N_STARTUP = 10
-ATTEMPTS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
