@@ -28,7 +28,7 @@ def denominators(results: Results) -> str:
 def intervals(frame: pd.DataFrame, *, what: str = "Bars") -> str:
     """Name the kinds and levels of the intervals of a frame, with the range of data seeds."""
     kinds = frame.groupby("interval")["level"].first()
-    real = [kind for kind in ("bca", "t") if kind in kinds]
+    real = [kind for kind in ("bca", "t", "exact") if kind in kinds]
     seeds = frame.loc[frame["interval"].isin(real), "n_data"]
     parts = [f"{kinds[kind]:.0%} {stats.KIND_TEXT[kind]}" for kind in real]
     if parts:

@@ -32,13 +32,16 @@ import scipy.stats
 from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
-IntervalKind = Literal["bca", "t", "percentile", "mls", "jackknife", "constant", "range", "none"]
+IntervalKind = Literal[
+    "bca", "t", "exact", "percentile", "mls", "jackknife", "constant", "range", "none"
+]
 
 BOOTSTRAP_CLUSTERS = 8
 N_RESAMPLES = 4999
 KIND_TEXT: dict[str, str] = {
     "bca": "BCa bootstrap interval",
     "t": "t interval",
+    "exact": "Clopper-Pearson interval",
     "percentile": "percentile bootstrap interval over data seeds",
     "mls": "modified large-sample interval with jackknifed degrees of freedom",
     "jackknife": "jackknife t interval over data seeds",
