@@ -182,8 +182,10 @@ def importance_log_prob(
     The estimate is low on average (Burda et al. 2015), less so with more draws. The proposal is
     q(z|x) widened 1.5 times: on the original's setting (1,000 held-out points, 40 epochs, against
     40,000 draws) 100 draws are then 0.002 nats low on average, while q(z|x) itself is 0.022 nats
-    low with 100 draws and 0.004 nats with 5,000. 1,000 points take about 0.13 s on one core; the
-    standard error of a forward KL from 2,000 points is 0.02 nats.
+    low with 100 draws and 0.004 nats with 5,000. No coordinate is made wider than the prior: where
+    a latent is unused q(z|x) is exact, and at eight latents, five of them unused, widening those
+    too costs 0.018 nats instead of 0.001. 1,000 points take about 0.13 s on one core; the standard
+    error of a forward KL from 2,000 points is 0.02 nats.
 
     Parameters
     ----------
@@ -221,7 +223,8 @@ def _log_mean_weight(
     n_samples, dim = inputs.shape[1:]
     mu, log_variance = (part[0, :, None] for part in model.vae.encode(inputs))
     noise = torch.randn(n_samples, n_draws, mu.shape[-1], generator=generator).to(mu.device)
-    log_variance = log_variance + 2 * np.log(PROPOSAL_WIDTH)
+    wide = log_variance + 2 * np.log(PROPOSAL_WIDTH)
+    log_variance = torch.minimum(wide, log_variance.clamp(min=0.0))
     latents = mu + (log_variance / 2).exp() * noise  # (n_samples, n_draws, latent_dim)
     means = model.vae.decode(latents.flatten(0, 1)[None])[0].view(n_samples, n_draws, dim)
     variance = float(model.decoder_variance[0])

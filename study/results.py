@@ -44,6 +44,7 @@ from study.tables import (
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 __all__ = [
     "CONFIG_FIELDS",
@@ -90,10 +91,21 @@ def drop_doubles(table_name: str, frame: pd.DataFrame) -> pd.DataFrame:
         order = frame["status"].eq("done").astype(int)
         frame = (
             frame.assign(_done=order)
-            .sort_values(["_done", "finished_at"], kind="stable")
+            .sort_values(["_done", "finished_at"], kind="stable", ignore_index=True)
             .drop(columns="_done")
         )
-    return frame.drop_duplicates(list(KEYS[table_name]), keep="last").reset_index(drop=True)
+    doubled = frame.duplicated(list(KEYS[table_name]), keep="last")
+    return _select(frame, ~doubled)
+
+
+def _select(frame: pd.DataFrame, wanted: pd.Series) -> pd.DataFrame:
+    """Keep some rows, numbered anew; all of them, as nearly always, without a copy."""
+    return frame if wanted.all() else frame[wanted].reset_index(drop=True)
+
+
+def _to_pandas(table: pa.Table) -> pd.DataFrame:
+    """Turn a table that nobody else holds into a frame; its memory is given back on the way."""
+    return table.to_pandas(types_mapper=pandas_type, split_blocks=True, self_destruct=True)
 
 
 def read_table(location: str | Path | ResultsFolder, name: str) -> pd.DataFrame:
@@ -120,7 +132,7 @@ def read_table(location: str | Path | ResultsFolder, name: str) -> pd.DataFrame:
     folder = location if isinstance(location, ResultsFolder) else open_folder(location)
     if name == "trials":
         return _read_trials(folder)
-    frame = drop_doubles(name, folder.read_raw(name).to_pandas(types_mapper=pandas_type))
+    frame = drop_doubles(name, _to_pandas(folder.read_raw(name)))
     key = KEYS[name][0]
     if key not in _OWNERS or name == "plan":
         return frame
@@ -129,13 +141,12 @@ def read_table(location: str | Path | ResultsFolder, name: str) -> pd.DataFrame:
     if key != "control_id":
         finished = _read_trials(folder, columns=["trial_id", "status", "finished_at"])
         known |= set(finished["trial_id"])
-    return frame[frame[key].isin(known)].reset_index(drop=True)
+    return _select(frame, frame[key].isin(known))
 
 
 def _read_trials(folder: ResultsFolder, columns: list[str] | None = None) -> pd.DataFrame:
     """Read the finished rows of planned trials; cells come from the plan, as does the order."""
-    raw = folder.read_raw("trials", columns).to_pandas(types_mapper=pandas_type)
-    frame = drop_doubles("trials", raw)
+    frame = drop_doubles("trials", _to_pandas(folder.read_raw("trials", columns)))
     plan = read_table(folder, "plan")
     frame = plan[["trial_id"]].merge(frame, on="trial_id", how="inner")
     if columns is not None:
@@ -145,9 +156,8 @@ def _read_trials(folder: ResultsFolder, columns: list[str] | None = None) -> pd.
 
 
 def _join_controls(trials: pd.DataFrame, folder: ResultsFolder) -> pd.DataFrame:
-    controls = drop_doubles(
-        "controls", folder.read_raw("controls").to_pandas(types_mapper=pandas_type)
-    ).set_index("control_id")
+    controls = drop_doubles("controls", _to_pandas(folder.read_raw("controls")))
+    controls = controls.set_index("control_id")
     for name, _ in CONTROL_FIELDS:
         trials[name] = trials["control_id"].map(controls[name]).astype(trials[name].dtype)
     return trials
