@@ -26,6 +26,7 @@ BENCHMARKS = {
     "scoring": "benchmarks.scoring",
     "scheduling": "benchmarks.scheduling",
     "scaling": "benchmarks.scaling",
+    "report": "benchmarks.report",
     "gpu": "benchmarks.gpu",
     "peers": "benchmarks.peers.comparison",
 }

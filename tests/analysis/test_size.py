@@ -1,4 +1,4 @@
-"""Ten thousand trials: in the fifth of the time and half of the memory that a report may take."""
+"""Ten thousand trials in half of the memory that a report may take; `make bench` has the time."""
 
 import subprocess
 import sys
@@ -8,11 +8,10 @@ import pytest
 
 # Its own process, so that the peak of memory is that of the tables alone.
 SCRIPT = """
-import resource, sys, time
+import resource, sys
 from analysis import answer, summary
 from analysis.load import load_results
 from analysis.tables import TABLES, NotTabulated
-start = time.process_time()
 results = load_results(sys.argv[1])
 made = 0
 for table in TABLES.values():
@@ -27,7 +26,7 @@ summary.importances(results, "fkl_nats")
 summary.survival(results, "samples", "calibrated")
 summary.agreement(results, "trials")
 peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(len(results.trials), made, time.process_time() - start, peak_mb)
+print(len(results.trials), made, peak_mb)
 """
 
 
@@ -35,8 +34,7 @@ print(len(results.trials), made, time.process_time() - start, peak_mb)
 def test_ten_thousand_trials(many_trials: Path) -> None:
     command = [sys.executable, "-c", SCRIPT, str(many_trials)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    trials, made, seconds, megabytes = map(float, done.stdout.split())
+    trials, made, megabytes = map(float, done.stdout.split())
     assert trials == 9900
     assert made >= 9
-    assert seconds < 30
     assert megabytes < 1000
