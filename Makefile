@@ -20,8 +20,9 @@ test: $(VENV)/.installed  ## the fast tests, under 3 minutes on 2 cores
 	$(RUN) -m pytest -m "not slow"
 
 test-all: $(VENV)/.installed  ## every test but the faults
-	# The page is tested in a real browser where there is one, or can be one; else skipped.
-	command -v chromium || { [ "$$(id -u)" = 0 ] && apt-get install --yes --quiet chromium; } || true
+	# A real browser and a real Slurm are tested where they are or can be installed; else skipped.
+	{ command -v chromium && command -v slurmctld; } > /dev/null || \
+	  { [ "$$(id -u)" = 0 ] && apt-get install --yes --quiet chromium slurmctld slurmd; } || true
 	$(RUN) -m pytest -m "not faults"
 
 test-faults: $(VENV)/.installed  ## kills, full disks, outages, poison; FAULTS=200 is the full number

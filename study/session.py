@@ -62,6 +62,7 @@ def ray_session(
     SessionError
         Ray did not start, or there is none at `address`.
     """
+    _read_authentication_anew()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -88,6 +89,17 @@ def ray_session(
         if dashboard:
             say(_dashboard_note(folder))
         yield
+
+
+def _read_authentication_anew() -> None:
+    """Let Ray read its authentication settings again; it has no public way to ask for that.
+
+    It reads them when it is imported, which in a notebook or a test is before ours are made.
+    """
+    raylet: Any = ray._raylet
+    with contextlib.suppress(AttributeError):
+        raylet.Config.initialize("")
+        raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def check_address(address: str, *, wait_s: float = 0.0) -> None:

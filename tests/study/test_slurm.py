@@ -29,12 +29,14 @@ pytestmark = [
         reason="needs slurmctld and slurmd, and to be root",
     ),
 ]
+# Trials of two seconds or more: the preemption must find the tasks at work on a fast machine too.
 SWEEP = """
 name: slurm
 fixed:
   mixture.n_samples: 500
   model.hidden: [8]
-  training.epochs: 20
+  training.epochs: 2000
+  training.checkpoints: 500
   detection.n_samples: 200
   detection.k_max: 4
   detection.sources: [data, means]
@@ -130,7 +132,7 @@ def test_a_preempted_task_is_put_back_and_the_sweep_is_whole(
     options = ["--tasks", "2", "--cpus", "1", "--partition", "low", "--results", "results"]
     assert main(["slurm.yaml", "--to", "slurm", *options]) == 0
     folder = open_folder(tmp_path / "results" / "slurm")
-    wait_for(lambda: len(folder.part_files("trials")) >= 3)
+    wait_for(lambda: len(folder.part_files("trials")) >= 2)
     shell("sbatch -p high -c 1 -o /dev/null", "#!/bin/bash\nsleep 2\n")
     wait_for(lambda: "BeginTime" in shell("squeue -h -o %r") or not shell("squeue -h"))
     # Slurm itself waits two minutes before it starts a job again.

@@ -1,0 +1,26 @@
+"""Ray for one run."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# A process of its own: what a first import of Ray did cannot be undone in this one.
+RAY_FIRST = """
+import ray
+from study.ray_environment import set_ray_environment
+set_ray_environment()
+from study.session import ray_session
+with ray_session(None, n_workers=1, gpus=0):
+    print(ray.get(ray.remote(lambda: 6 * 7).remote()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_ray_that_was_imported_before_starts_with_our_token() -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    command = [sys.executable, "-c", RAY_FIRST]
+    done = subprocess.run(command, env=kept, capture_output=True, text=True, timeout=240)
+    assert done.stdout.strip() == "42", done.stderr
