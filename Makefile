@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quickstart test test-all test-faults lint type bench
+.PHONY: quickstart test test-all test-faults lint type claims bench
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -36,6 +36,9 @@ lint: $(VENV)/.installed  ## style, import rules, stale schema
 
 type: $(VENV)/.installed  ## static types
 	$(RUN) -m mypy
+
+claims: $(VENV)/.installed  ## are the numbers in README.md and docs/findings.md those of the tables?
+	$(RUN) -m analysis.claims --check
 
 bench: $(VENV)/.installed  ## every benchmark, about an hour; adds to benchmarks/history.csv
 	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
