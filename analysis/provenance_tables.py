@@ -25,8 +25,8 @@ def compute(results: Results) -> Table:
     shown = frame.map(lambda value: f"{value:.3f}" if isinstance(value, float) else value)
     shown["median_s"] = [f"{value:.1f}" for value in frame["median_s"]]
     shown = shown.rename(columns={"total": "total (h)", "median_s": "median trial (s)"})
-    names = ("planned", "done", "stopped", "failed")
-    shown = shown.rename(columns={f"n_{name}": name for name in names})
+    ends = ("planned", "done", "stopped", "failed")
+    shown = shown.rename(columns={f"n_{name}": name for name in ends})
     return Table(
         "Computing time",
         f"Wall-clock hours of one worker, summed over {captions.count(len(trials), 'trial')}, "

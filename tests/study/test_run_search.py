@@ -151,6 +151,7 @@ def test_killed_searches_end_like_whole_ones(kind: str, tmp_path: Path) -> None:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
             n_killed += 1
+            assert n_killed <= N_KILLS, "the last search does not end"
             continue
         assert process.returncode == 0
         _assert_same(killed, whole)
