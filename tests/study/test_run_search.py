@@ -79,7 +79,7 @@ def test_a_wrong_storage_is_refused_before_any_work(
     assert not (tmp_path / "r").exists()
 
 
-STOPPING = TEXT.replace("epochs: 1", "epochs: 4, training.checkpoints: 1").replace(
+STOPPING = TEXT.replace("epochs: 1", "epochs: 4\n  training.checkpoints: 1").replace(
     "trials: 14", "trials: 24\n  sampler: random\n  stop_after: 1\n  stop_factor: 2"
 )
 
