@@ -353,9 +353,14 @@ def _work(row: Mapping[str, Any]) -> Work:
         point=point,
         seeds=tuple(_seeds(seeds) for seeds in row["seeds"]),
         purpose=row["purpose"],
-        # Records made before there were rungs have none.
-        rungs=tuple(Rung(epoch=e, limit=limit) for e, limit in json.loads(row["rungs"] or "[]")),
+        rungs=_rungs(row["rungs"]),
     )
+
+
+def _rungs(text: Any) -> tuple[Rung, ...]:
+    # Records made before there were rungs hold null, which pandas may read as NaN.
+    listed = json.loads(text) if isinstance(text, str) else []
+    return tuple(Rung(epoch=epoch, limit=limit) for epoch, limit in listed)
 
 
 def _seeds(values: Any) -> Seeds:

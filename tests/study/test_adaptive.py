@@ -194,6 +194,19 @@ def test_stopped_cells_are_settled_and_stay_out(stopping: Sweep, folder: Results
     assert again.is_complete
 
 
+def test_a_record_from_before_there_were_rungs_is_read(
+    sweep: Sweep, folder: ResultsFolder
+) -> None:
+    adaptive = _to_the_end(sweep, folder)
+    for row in folder.read_raw("works").to_pylist():
+        del row["rungs"]
+        folder.write_part("works", f"{row['work']:06d}", [row])
+    assert read_table(folder, "works")["rungs"].isna().all()
+    again = Adaptive(sweep, folder)
+    assert again.is_complete
+    assert again.search.best() == adaptive.search.best()
+
+
 def test_a_cell_that_is_half_done_passes_no_rungs(stopping: Sweep, folder: ResultsFolder) -> None:
     adaptive = Adaptive(stopping, folder)
     while not isinstance(unit := adaptive.next_unit(), Stack):
