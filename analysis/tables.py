@@ -294,7 +294,7 @@ def search(results: Results) -> Table:
         "Cells of the search",
         "Means over replicates, corrected for their data seeds, with the standard error from the "
         "noise pooled over cells; best: the lowest mean plus error, or the Pareto front. On fresh "
-        "seeds: the winners measured again on data sets that had no part in choosing them. "
+        "seeds: the winners measured again on data sets that had no part in choosing them."
         + _stopped_text(frame),
         frame.drop(columns="order"),
         shown,
@@ -312,7 +312,7 @@ def _stopped_text(frame: pd.DataFrame) -> str:
     if not n_stopped:
         return ""
     return (
-        f"{captions.count(n_stopped, 'cell')} had no hope and stopped early, for a value that is "
+        f" {captions.count(n_stopped, 'cell')} had no hope and stopped early, for a value that is "
         "not an end point's: no mean, figure or map holds them."
     )
 

@@ -144,7 +144,7 @@ def test_killed_searches_end_like_whole_ones(kind: str, tmp_path: Path) -> None:
         # A search that came to its end makes room for another: every kill hits one that runs.
         killed = tmp_path / f"killed-{n_whole}"
         process = subprocess.Popen(_command(sweep_file, killed), start_new_session=True)
-        moment_s = rng.uniform(0.2, 1.0) * duration
+        moment_s = rng.uniform(0.1, 0.8) * duration
         try:
             process.wait(timeout=280 if n_killed == N_KILLS else moment_s)
         except subprocess.TimeoutExpired:
