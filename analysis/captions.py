@@ -21,7 +21,12 @@ def denominators(results: Results) -> str:
     unstarted = max(len(results.plan) - planned, 0)
     failed, missing = int(cells["n_failed"].sum()), int(cells["n_missing"].sum()) + unstarted
     text = f"{done} of {count(planned + unstarted, 'planned trial')} finished"
-    lost = [f"{failed} failed" * (failed > 0), f"{missing} not yet run" * (missing > 0)]
+    stopped = int(cells["n_stopped"].sum())
+    lost = [
+        f"{stopped} stopped early by the search, and in no estimate" * (stopped > 0),
+        f"{failed} failed" * (failed > 0),
+        f"{missing} not yet run" * (missing > 0),
+    ]
     return "; ".join([text, *filter(None, lost)]) + "."
 
 

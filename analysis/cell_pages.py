@@ -109,6 +109,8 @@ def _cell_page(
 
 def _denominators(row: Any) -> str:
     text = f"{row.n_done} of {row.n_planned} planned trials finished"
+    if row.n_stopped:
+        text += f", {row.n_stopped} stopped early by the search"
     if row.n_failed:
         text += f", {row.n_failed} failed"
     if row.n_missing:

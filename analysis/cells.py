@@ -32,8 +32,10 @@ def cells(results: Results) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        cell, the factors, n_planned, n_done, n_failed (diverged, timed out, failed), n_missing
-        (planned, not yet run), n_data and n_init (seeds among the finished).
+        cell, the factors, n_planned, n_done, n_stopped (by a search, early), n_failed (diverged,
+        timed out, failed), n_missing (planned, not yet run), n_data and n_init (seeds among the
+        finished). A cell is stopped for a bad early value: its trials are in no estimate, which
+        they would bias, and in no bound for lost ones.
     """
     return _cells(results).copy()
 
@@ -46,19 +48,27 @@ def _cells(results: Results) -> pd.DataFrame:
     for cell, group in trials.groupby("cell", sort=False):
         done = done_trials(group)
         n_planned = int(planned.get(cell, len(group)))
+        n_stopped = int(group["status"].eq("stopped").sum())
         rows.append(
             {"cell": cell}
             | {name: group[name].iloc[0] for name in factors}
             | {
                 "n_planned": n_planned,
                 "n_done": len(done),
-                "n_failed": len(group) - len(done),
+                "n_stopped": n_stopped,
+                "n_failed": len(group) - len(done) - n_stopped,
                 "n_missing": n_planned - len(group),
                 "n_data": done["data_seed"].nunique(),
                 "n_init": done["init_seed"].nunique(),
             }
         )
     return pd.DataFrame(rows)
+
+
+def owed_trials(results: Results) -> pd.Series:
+    """Count the trials of each cell that should have a value: the planned less the stopped."""
+    frame = cells(results).set_index("cell")
+    return frame["n_planned"] - frame["n_stopped"]
 
 
 def lost_controls(results: Results) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Whole distributions over runs: interquartile means and performance profiles.
 
 A trial that failed reached no score: it stays in the denominator of a profile and counts as the
-worst value in an interquartile mean.
+worst value in an interquartile mean. One that a search stopped early is left out.
 
 References
 ----------
@@ -69,8 +69,13 @@ def _recorded(results: Results) -> list[tuple[dict[str, Any], pd.DataFrame]]:
     factors = list(results.manifest.factors)
     return [
         ({"cell": cell} | {name: group[name].iloc[0] for name in factors}, group)
-        for cell, group in results.trials.groupby("cell", sort=False)
+        for cell, group in _ended(results.trials).groupby("cell", sort=False)
     ]
+
+
+def _ended(trials: pd.DataFrame) -> pd.DataFrame:
+    """Leave out what a search stopped early: it was not lost, and its end is not known."""
+    return trials[trials["status"] != "stopped"]
 
 
 def _worst_for_lost(group: pd.DataFrame, name: str) -> tuple[FloatArray, FloatArray]:

@@ -7,6 +7,7 @@ import pandas as pd
 from analysis import captions, summary
 from analysis.load import Results
 from analysis.table import NotTabulated, Table
+from study.results import WELL_ENDED
 
 
 def compute(results: Results) -> Table:
@@ -19,12 +20,13 @@ def compute(results: Results) -> Table:
     hours = trials.groupby("cell", sort=False)[present].sum() / 3600
     median = trials.groupby("cell", sort=False)[present].median().sum(axis=1)
     frame = hours.rename(columns=names).assign(total=hours.sum(axis=1), median_s=median)
-    counts = summary.cells(results).set_index("cell")[["n_planned", "n_done", "n_failed"]]
+    counts = summary.cells(results).set_index("cell")[["n_planned", "n_done", *_ends(results)]]
     frame = counts.join(frame).reset_index()
     shown = frame.map(lambda value: f"{value:.3f}" if isinstance(value, float) else value)
     shown["median_s"] = [f"{value:.1f}" for value in frame["median_s"]]
     shown = shown.rename(columns={"total": "total (h)", "median_s": "median trial (s)"})
-    shown = shown.rename(columns={f"n_{name}": name for name in ("planned", "done", "failed")})
+    ends = ("planned", "done", "stopped", "failed")
+    shown = shown.rename(columns={f"n_{name}": name for name in ends})
     return Table(
         "Computing time",
         f"Wall-clock hours of one worker, summed over {captions.count(len(trials), 'trial')}, "
@@ -35,9 +37,15 @@ def compute(results: Results) -> Table:
     )
 
 
+def _ends(results: Results) -> list[str]:
+    stopped = results.trials["status"].eq("stopped").any()
+    return ["n_stopped", "n_failed"] if stopped else ["n_failed"]
+
+
 def failures(results: Results) -> Table:
     """Trials and controls that did not finish, by cell, status and reason."""
-    lost = results.trials.loc[results.trials["status"] != "done", ["cell", "status", "message"]]
+    bad = ~results.trials["status"].isin(WELL_ENDED)
+    lost = results.trials.loc[bad, ["cell", "status", "message"]]
     controls = summary.lost_controls(results).assign(cell="control of a mixture")
     lost = pd.concat([lost, controls[["cell", "status", "message"]]])
     if lost.empty:

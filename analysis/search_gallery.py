@@ -39,11 +39,14 @@ def _objectives(frame: pd.DataFrame) -> list[str]:
 
 def _counts(frame: pd.DataFrame) -> str:
     one = frame[frame["objective"].eq(frame["objective"].iloc[0])]
-    n_cells, n_failed = len(one), int(one["value"].isna().sum())
+    n_cells, n_stopped = len(one), int(one["stopped_epoch"].notna().sum())
+    n_failed = int(one["value"].isna().sum()) - n_stopped
+    stopped = f", {n_stopped} stopped early and not drawn" if n_stopped else ""
     failed = f", {n_failed} without a value" if n_failed else ""
+    n = one.loc[one["stopped_epoch"].isna(), "n"]
     return (
-        f"{n_cells} cells{failed}, {int(one['n'].sum())} trainings, "
-        f"{int(one['n'].min())} to {int(one['n'].max())} replicates a cell."
+        f"{n_cells} cells{stopped}{failed}, {int(n.sum())} trainings, "
+        f"{int(n.min())} to {int(n.max())} replicates a cell."
     )
 
 

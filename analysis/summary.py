@@ -27,6 +27,7 @@ from analysis.cells import (
     interval_row,
     lost_controls,
     named_rows,
+    owed_trials,
 )
 from analysis.censored import censored_median
 from analysis.contrasts import cell_contrasts, contrasts_by_cell, equivalence, paired_counts
@@ -110,7 +111,7 @@ def endpoints_by_cell(
         over all planned trials if those without a value were all at one end of what the quantity
         can be (infinite where it has no end).
     """
-    planned = cells(results).set_index("cell")["n_planned"]
+    planned = owed_trials(results)
     heads, samples, bounds = [], [], []
     for head, group in by_cell(results):
         for name in endpoints:
@@ -156,7 +157,7 @@ def coverage_by_cell(results: Results, *, level: float = 0.95) -> pd.DataFrame:
 # Figure, tables, captions and answer ask for the same estimates: they are bootstrapped once.
 @lru_cache(maxsize=4)
 def _coverage_by_cell(results: Results, level: float) -> pd.DataFrame:
-    planned = cells(results).set_index("cell")["n_planned"]
+    planned = owed_trials(results)
     heads, samples, bounds = [], [], []
     for head, group in by_cell(results):
         # A control is counted once for each mixture, however many trials share it.

@@ -282,7 +282,7 @@ def search(results: Results) -> Table:
         {
             "cell": frame["cell"].map(theme.cell_text),
             "objective": frame["objective"],
-            "mean ± SE": [_mean_text(r.value, r.se) for r in summary.named_rows(frame)],
+            "mean ± SE": [_found_text(r) for r in summary.named_rows(frame)],
             "trainings": frame["n"].astype(str),
             "on fresh seeds": [
                 _mean_text(r.fresh_value, r.fresh_se) for r in summary.named_rows(frame)
@@ -294,9 +294,26 @@ def search(results: Results) -> Table:
         "Cells of the search",
         "Means over replicates, corrected for their data seeds, with the standard error from the "
         "noise pooled over cells; best: the lowest mean plus error, or the Pareto front. On fresh "
-        "seeds: the winners measured again on data sets that had no part in choosing them.",
+        "seeds: the winners measured again on data sets that had no part in choosing them."
+        + _stopped_text(frame),
         frame.drop(columns="order"),
         shown,
+    )
+
+
+def _found_text(row: Any) -> str:
+    if pd.isna(row.stopped_epoch):
+        return _mean_text(row.value, row.se)
+    return f"stopped after {row.stopped_epoch} epochs at {row.stopped_value:.3g}"
+
+
+def _stopped_text(frame: pd.DataFrame) -> str:
+    n_stopped = int(frame["stopped_epoch"].notna().sum())
+    if not n_stopped:
+        return ""
+    return (
+        f" {captions.count(n_stopped, 'cell')} had no hope and stopped early, for a value that is "
+        "not an end point's: no mean, figure or map holds them."
     )
 
 

@@ -11,9 +11,9 @@ import contextlib
 import copy
 import json
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,10 +23,14 @@ from study.grid import Stack, Unit, plan_controls
 from study.provenance import timestamp
 from study.race import cluster_mean
 from study.results import drop_doubles, finished_ids, read_table
+from study.rungs import Halving, Rung, mean_value, rung_epochs
 from study.search import Search, Seeds, Work
-from study.sections import Sweep
-from study.tables import CONTROL_FIELDS, to_table
+from study.sections import Sweep, make_cell
+from study.tables import CONTROL_FIELDS, WELL_ENDED, to_table
 from study.trials import Trial, point_trials
+
+if TYPE_CHECKING:
+    from study.mirror import DatabaseCopy
 
 Row = dict[str, Any]
 # Works between two summaries while the search runs.
@@ -50,6 +54,8 @@ class Adaptive:
         Ids of recorded trials that lost rows and run again.
     limit : int or None
         Most trials to start.
+    database : DatabaseCopy or None
+        Where a copy goes beside the one in the folder.
 
     Raises
     ------
@@ -65,15 +71,17 @@ class Adaptive:
         retried: Collection[str] = (),
         lost: Collection[str] = (),
         limit: int | None = None,
+        database: DatabaseCopy | None = None,
     ) -> None:
         assert sweep.search is not None
         self.sweep, self.folder = sweep, folder
-        self.search = Search(sweep.search, sweep.replicates)
+        self.search = Search(sweep.search, sweep.replicates, rungs=_rung_epochs(sweep))
         self.trials: list[Trial] = []
         self._retried, self._lost = frozenset(retried), frozenset(lost)
         self._n_left = float("inf") if limit is None else limit
         self._queue: deque[Unit] = deque()
         self._n_answered = 0
+        self._database = database
         # Units that a running work still waits for.
         self._waiting: dict[int, set[str]] = {}
         self._controls = {
@@ -132,7 +140,7 @@ class Adaptive:
                 units.discard(unit.unit_id)
                 if not units:
                     del self._waiting[number]
-                    self._answer(self.search.running[number], self._rows())
+                    self._answer(self.search.running[number], self._rows(), self._at_rungs())
                     self._n_answered += 1
                     if self._n_answered % SUMMARY_EVERY == 0:
                         # A view for onlookers: a full disk shows up where rows are written.
@@ -145,11 +153,21 @@ class Adaptive:
         left = tuple(trial for trial in trials if self._is_left(trial, ended))
         controls = plan_controls(trials, n_workers=1, recorded=self._controls)
         self._controls |= {c.control_id for batch in controls for c in batch.controls}
-        units: tuple[Unit, ...] = (*controls, Stack(trials=left))
+        # Some trials alone would be judged by another mean than the cell's.
+        halving = self._halving(work) if len(left) == len(trials) else None
+        units: tuple[Unit, ...] = (*controls, Stack(trials=left, halving=halving))
         self._queue.extend(units)
         self._waiting[work.work] = {unit.unit_id for unit in units}
         self.trials += trials
         return trials
+
+    def _halving(self, work: Work) -> Halving | None:
+        if not work.rungs:
+            return None
+        config = self.search.config
+        return Halving(
+            objective=config.objectives[0], factor=config.options.stop_factor, rungs=work.rungs
+        )
 
     def _is_left(self, trial: Trial, ended: Mapping[str, str]) -> bool:
         return ended.get(trial.trial_id) in (None, *self._retried)
@@ -168,6 +186,7 @@ class Adaptive:
             "seeds": [list(seeds) for seeds in work.seeds],
             "trial_ids": [trial.trial_id for trial in trials],
             "asked_at": timestamp(),
+            "rungs": json.dumps([[rung.epoch, rung.limit] for rung in work.rungs]),
         }
         self.folder.write_part("works", f"{work.work:06d}", [row])
         self.write_plan()
@@ -200,6 +219,8 @@ class Adaptive:
             from study.mirror import JOURNAL, write_journal
 
             write_journal(self.search, Path(self.folder.path) / JOURNAL, name=self.sweep.name)
+        if self._database is not None:
+            self._database.write(self.search)
 
     def _cells(self, index: int) -> list[Row]:
         objective = self.search.config.objectives[index]
@@ -224,29 +245,62 @@ class Adaptive:
                 "fresh_se": fresh_se,
                 "fresh_n": fresh_n,
             }
+            if suggestion.is_stopped:
+                epoch = max(suggestion.rungs, default=None)
+                row |= {
+                    "stopped_epoch": epoch,
+                    "stopped_value": None if epoch is None else suggestion.rungs[epoch],
+                }
             numbers = {k: v for k, v in row.items() if isinstance(v, float)}
             rows.append(row | {k: None for k, v in numbers.items() if not np.isfinite(v)})
         return rows
 
-    def _answer(self, work: Work, rows: Mapping[str, Row]) -> None:
+    def _answer(
+        self, work: Work, rows: Mapping[str, Row], at_rungs: Mapping[str, Sequence[Row]]
+    ) -> None:
         trials = self._trials(work)
-        answers = dict(zip(work.seeds, (rows.get(t.trial_id) for t in trials), strict=True))
-        self.search.finish(work, answers, sum(map(_worker_s, answers.values())))
+        found = [rows.get(trial.trial_id) for trial in trials]
+        measured = [row for trial in trials for row in at_rungs.get(trial.trial_id, ())]
+        means = {
+            rung.epoch: mean_value(r["value"] for r in measured if r["epoch"] == rung.epoch)
+            for rung in work.rungs
+        }
+        worker_s = sum(map(_worker_s, found)) + sum(row["measure_s"] for row in measured)
+        self.search.finish(
+            work,
+            {
+                seeds: row if row is not None and row["status"] == "done" else None
+                for seeds, row in zip(work.seeds, found, strict=True)
+            },
+            worker_s,
+            rungs={epoch: mean for epoch, mean in means.items() if mean is not None},
+            is_stopped=any(row is not None and row["status"] == "stopped" for row in found),
+        )
 
     def _rows(self) -> dict[str, Row]:
-        """Read what the objectives need of the trials that are done, by id."""
+        """Read what the objectives need of the trials that are done or stopped, by id."""
         assert self.sweep.search is not None
         used = {name for entry in self.sweep.search.objectives for name in entry.columns}
         of_controls = [name for name, _ in CONTROL_FIELDS if name in used]
         own = [*dict.fromkeys([*_OWN, *sorted(used - set(of_controls))])]
         trials = drop_doubles("trials", self.folder.read_raw("trials", own).to_pandas())
-        trials = trials[trials["status"].eq("done")]
+        trials = trials[trials["status"].isin(WELL_ENDED)]
         if of_controls:
             raw = self.folder.read_raw("controls", ["control_id", *_STATE, *of_controls])
             controls = drop_doubles("controls", raw.to_pandas())
             trials = trials.merge(controls.drop(columns=list(_STATE)), on="control_id", how="left")
-        plain = trials.astype(object).where(trials.notna(), None)
-        return {row["trial_id"]: row for row in _records(plain)}
+        return {row["trial_id"]: row for row in _records(_plain(trials))}
+
+    def _at_rungs(self) -> dict[str, list[Row]]:
+        """Read what this objective was at rungs, by trial."""
+        if not self.search.rungs:
+            return {}
+        frame = drop_doubles("rungs", self.folder.read_raw("rungs").to_pandas())
+        mine = frame["objective"].eq(self.search.config.objectives[0].expression)
+        rows: dict[str, list[Row]] = {}
+        for row in _records(_plain(frame[mine])):
+            rows.setdefault(row["trial_id"], []).append(row)
+        return rows
 
     def _rebuild(self) -> None:
         """Bring the search to where its record left it."""
@@ -270,13 +324,25 @@ class Adaptive:
                 self.trials += trials
         if works:
             self.write_plan()
-        known: dict[str, Row] = self._rows() if finished else {}
-        for work in finished:
-            self._answer(work, known)
+        if finished:
+            known, at_rungs = self._rows(), self._at_rungs()
+            for work in finished:
+                self._answer(work, known, at_rungs)
 
 
 def _records(frame: pd.DataFrame) -> list[Row]:
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.astype(object).where(frame.notna(), None)
+
+
+def _rung_epochs(sweep: Sweep) -> tuple[int, ...]:
+    assert sweep.search is not None
+    options = sweep.search.options
+    training = make_cell(dict(sweep.blocks[0].fixed)).training
+    return rung_epochs(options.stop_after, options.stop_factor, training.epochs)
 
 
 def _work(row: Mapping[str, Any]) -> Work:
@@ -287,7 +353,14 @@ def _work(row: Mapping[str, Any]) -> Work:
         point=point,
         seeds=tuple(_seeds(seeds) for seeds in row["seeds"]),
         purpose=row["purpose"],
+        rungs=_rungs(row["rungs"]),
     )
+
+
+def _rungs(text: Any) -> tuple[Rung, ...]:
+    # Records made before there were rungs hold null, which pandas may read as NaN.
+    listed = json.loads(text) if isinstance(text, str) else []
+    return tuple(Rung(epoch=epoch, limit=limit) for epoch, limit in listed)
 
 
 def _seeds(values: Any) -> Seeds:

@@ -23,7 +23,7 @@ from study.folder import ResultsFolder
 from study.grid import ControlBatch, Stack, Unit
 from study.nodes import Fit
 from study.progress import Display, RunningStack
-from study.results import recorded, write_tables
+from study.results import WELL_ENDED, recorded, write_tables
 from study.rows import failed_rows
 from study.session import watch_processes, worker_log_tail
 from study.stopping import Stop
@@ -198,7 +198,7 @@ def show_finished(display: Display, index: int, unit: Unit, statuses: Sequence[s
     progress = display.progress
     progress.running.pop(index, None)
     for trial, status in zip(unit.trials, statuses, strict=True):
-        progress.finish(trial.cell, failed=status != "done")
+        progress.finish(trial.cell, failed=status not in WELL_ENDED)
     display.update("finish")
 
 
@@ -325,8 +325,8 @@ class Executor:
             if end is None or end == self.before.get(trial.trial_id):
                 left.append(trial)
             else:
-                self.display.progress.finish(trial.cell, failed=end[0] != "done")
-        return replace(attempt, unit=replace(unit, trials=tuple(left)))
+                self.display.progress.finish(trial.cell, failed=end[0] not in WELL_ENDED)
+        return replace(attempt, unit=unit.part(left))
 
     def _run_round(self, attempts: Sequence[Attempt], *, name: str) -> list[Loss]:
         callback = ProgressCallback(attempts, self.display, self.stop)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from study.config import DetectionConfig, MixtureConfig, ModelConfig, Sweep, resolve, sweep_hash
+from study.rungs import Halving
 from study.trials import (
     DATA_VERSION,
     SCORING_VERSION,
@@ -61,10 +62,13 @@ class Stack:
         Trials that share a training are neighbours.
     stored : tuple of StoredTraining
         Where the weights are, if they are loaded instead of trained.
+    halving : Halving or None
+        Rungs at which the stack, one cell of a search, may be stopped.
     """
 
     trials: tuple[Trial, ...]
     stored: tuple[StoredTraining, ...] = ()
+    halving: Halving | None = None
 
     @property
     def stack_id(self) -> str:
@@ -119,9 +123,14 @@ class Stack:
             f"{mixture.n_samples:,} points, {training.epochs} epochs of {training.batch_size}"
         )
 
+    def part(self, trials: Sequence[Trial]) -> Stack:
+        """Take some of the trials; fewer than all pass no rungs, which are for a cell's mean."""
+        kept = tuple(trials)
+        return replace(self, trials=kept, halving=self.halving if kept == self.trials else None)
+
     def singles(self) -> tuple[Stack, ...]:
         """Take the stack apart: one stack a trial, in order."""
-        return tuple(replace(self, trials=(trial,)) for trial in self.trials)
+        return tuple(self.part((trial,)) for trial in self.trials)
 
     def halves(self) -> tuple[Stack, ...]:
         """Cut the stack in two by its trainings; a single training is not cut."""
@@ -129,9 +138,7 @@ class Stack:
         middle = (len(trainings) + 1) // 2
         parts = (trainings[:middle], trainings[middle:])
         return tuple(
-            replace(self, trials=tuple(itertools.chain.from_iterable(part)))
-            for part in parts
-            if part
+            self.part(tuple(itertools.chain.from_iterable(part))) for part in parts if part
         )
 
 

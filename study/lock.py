@@ -91,8 +91,19 @@ def _myself() -> Holder:
         born=process.born,
         user=user,
         since=timestamp(),
-        command=shlex.join(sys.argv)[:500],
+        command=hide_password(shlex.join(sys.argv))[:500],
     )
+
+
+def hide_password(text: str) -> str:
+    """Blank out the passwords of URLs: a command line is kept and shown.
+
+    Examples
+    --------
+    >>> hide_password("--storage postgresql://me:secret@host/x")
+    '--storage postgresql://me:***@host/x'
+    """
+    return re.sub(r"(://[^/@:\s]*):[^/\s]*@", r"\1:***@", text)
 
 
 def read_holder(folder: ResultsFolder, name: str = LOCK_NAME) -> tuple[Holder, float] | None:

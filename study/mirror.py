@@ -1,14 +1,17 @@
 """A copy of an adaptive sweep in Optuna's storage, for `optuna-dashboard` and Optuna's own plots.
 
 The copy is written, never read: our tables are the record. It is written anew each time, because
-Optuna cannot change the value of a finished trial and racing does.
+Optuna cannot change the value of a finished trial and racing does. One copy is a journal file in
+the results folder; another may go to a database (`study.sweep --storage`).
 """
 
 from __future__ import annotations
 
 import os
+import string
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,16 @@ import numpy as np
 import optuna
 from optuna.storages.journal import JournalFileBackend
 
+from study.config import SweepError
+from study.folder import first_line
+from study.lock import hide_password
 from study.search import Search
 from study.search_space import Dimension
 
 JOURNAL = "optuna.journal"
+# Marks a study as ours, which may be replaced.
+COPY_MARK = "copy of an adaptive sweep"
+CONNECT_S = 10
 
 
 def build_study(search: Search, *, name: str, storage: Any = None) -> optuna.Study:
@@ -37,7 +46,8 @@ def build_study(search: Search, *, name: str, storage: Any = None) -> optuna.Stu
     -------
     optuna.Study
         A trial a cell: its value is the mean over replicates, signed as the objective says; user
-        attributes hold the number of replicates and the standard error.
+        attributes hold the number of replicates and the standard error. Values at rungs are its
+        intermediate values, and a cell that was stopped there is pruned.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if storage is not None and name in optuna.get_all_study_names(storage):
@@ -49,6 +59,7 @@ def build_study(search: Search, *, name: str, storage: Any = None) -> optuna.Stu
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([entry.expression for entry in objectives])
+    study.set_user_attr(COPY_MARK, True)
     if search.suggestions:
         study.add_trials(_trials(search))
     return study
@@ -65,12 +76,16 @@ def _trials(search: Search) -> list[optuna.trial.FrozenTrial]:
         active = [d for d in search.config.space if d.name in suggestion.point]
         is_known = bool(np.isfinite(means[i]).all())
         state = optuna.trial.TrialState
+        unknown = state.RUNNING if i in busy else state.FAIL
+        if suggestion.is_stopped:
+            unknown = state.PRUNED
         trials.append(
             optuna.trial.create_trial(
                 params={d.name: shown(d, suggestion.point[d.name]) for d in active},
                 distributions={d.name: distribution(d) for d in active},
                 values=means[i].tolist() if is_known else None,
-                state=state.COMPLETE if is_known else state.RUNNING if i in busy else state.FAIL,
+                state=state.COMPLETE if is_known else unknown,
+                intermediate_values=dict(suggestion.rungs),
                 user_attrs={
                     "replicates": int(estimates[0].n[i]),
                     "standard_errors": [_finite(e.se[i]) for e in estimates],
@@ -122,3 +137,66 @@ def write_journal(search: Search, path: Path, *, name: str) -> None:
         storage = optuna.storages.JournalStorage(JournalFileBackend(str(place)))
         build_study(search, name=name, storage=storage)
         os.replace(place, path)
+
+
+class DatabaseCopy:
+    """A copy of a search in a database; what goes wrong with it never harms the search.
+
+    Parameters
+    ----------
+    url : str
+        Of the database, as SQLAlchemy reads it; `${NAME}` stands for a variable of the
+        environment, so that a password need not be written down.
+    name : str
+        Of the study.
+    warn : callable
+        Told once if the copy cannot be written; it is not tried again until the next run.
+
+    Raises
+    ------
+    SweepError
+        A variable is not set, the database cannot be opened, or it holds another study of this
+        name.
+    """
+
+    def __init__(self, url: str, *, name: str, warn: Callable[[str], None]) -> None:
+        self._shown = hide_password(url)
+        self._name, self._warn, self._failed = name, warn, False
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        try:
+            self._url = string.Template(url).substitute(os.environ)
+        except (KeyError, ValueError) as error:
+            raise SweepError(f"--storage: {self._shown}: {error} is not set") from None
+        try:
+            self._storage = optuna.storages.RDBStorage(self._url, engine_kwargs=_engine(self._url))
+            found = {s.study_name: s for s in optuna.get_all_study_summaries(self._storage)}
+        except Exception as error:  # of whatever driver the database has
+            raise SweepError(f"--storage: {self._shown}: {self._cause(error)}") from None
+        if name in found and COPY_MARK not in found[name].user_attrs:
+            raise SweepError(
+                f"--storage: {self._shown} holds a study {name} that is no copy of an adaptive "
+                "sweep; give this one another name"
+            )
+
+    def write(self, search: Search) -> None:
+        """Replace the copy; the first failure is said, and ends the copying for this run."""
+        if self._failed:
+            return
+        try:
+            build_study(search, name=self._name, storage=self._storage)
+        except Exception as error:  # of whatever driver the database has
+            self._failed = True
+            self._warn(
+                f"--storage: {self._shown}: {self._cause(error)}; the search goes on without this "
+                "copy, which the same command writes again"
+            )
+
+    def _cause(self, error: Exception) -> str:
+        return hide_password(first_line(error).replace(self._url, self._shown))[:300]
+
+
+def _engine(url: str) -> dict[str, Any]:
+    """Bound the wait for a server that does not answer."""
+    if url.startswith(("postgresql", "mysql")):
+        return {"connect_args": {"connect_timeout": CONNECT_S}}
+    return {}

@@ -17,6 +17,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from study.tables import WELL_ENDED
+
 # Share of a stack's work that training is, for the time left; counting is the rest.
 TRAINING_SHARE = 0.4
 MAX_CELL_LINES = 12
@@ -330,5 +332,5 @@ def plan_progress(name: str, cells: Iterable[tuple[str, str | None]]) -> SweepPr
     """
     progress = SweepProgress(name)
     for cell, status in cells:
-        progress.plan(cell, finished=status is not None, failed=status not in (None, "done"))
+        progress.plan(cell, finished=status is not None, failed=status not in (None, *WELL_ENDED))
     return progress

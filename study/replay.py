@@ -10,16 +10,25 @@ from typing import Any
 
 import pandas as pd
 
-from study.search import Search, Seeds
+from study.rungs import is_beyond, mean_value, rung_epochs
+from study.search import Search, Seeds, Work
 from study.search_space import Point, SearchConfig
 from study.sections import Replicates
 from study.trials import FIELD_COLUMNS
 
 Answer = Callable[[Point, Seeds], Mapping[str, Any] | None]
+RungAnswer = Callable[[Point, Seeds, int], Mapping[str, Any] | None]
 SEED_COLUMNS = ["data_seed", "init_seed", "sample_seed"]
 
 
-def replay(config: SearchConfig, replicates: Replicates, answer: Answer) -> Search:
+def replay(
+    config: SearchConfig,
+    replicates: Replicates,
+    answer: Answer,
+    *,
+    at_rung: RungAnswer | None = None,
+    n_epochs: int = 100,
+) -> Search:
     """Run a search to its end, one work at a time.
 
     Parameters
@@ -30,16 +39,44 @@ def replay(config: SearchConfig, replicates: Replicates, answer: Answer) -> Sear
     answer : callable
         Takes a point and (data, init, sample) seeds, returns the columns of that trial's row or
         None for a trial that failed.
+    at_rung : callable, optional
+        Takes an epoch too, returns the columns as they are then; needed with `stop_after`.
+    n_epochs : int
+        Of a whole training: rungs lie below.
 
     Returns
     -------
     Search
         In its final state: `best`, `estimates`, `surface`, `suggestions`.
+
+    Raises
+    ------
+    ValueError
+        Cells are to be stopped early and `at_rung` is missing.
     """
-    search = Search(config, replicates)
+    options = config.options
+    rungs = rung_epochs(options.stop_after, options.stop_factor, n_epochs)
+    if rungs and at_rung is None:
+        raise ValueError("search.stop_after needs at_rung, which answers for an epoch")
+    search = Search(config, replicates, rungs=rungs)
     while (work := search.next_work()) is not None:
-        search.finish(work, {seeds: answer(work.point, seeds) for seeds in work.seeds})
+        means, is_stopped = ({}, False) if at_rung is None else _climb(config, work, at_rung)
+        answers = {s: None if is_stopped else answer(work.point, s) for s in work.seeds}
+        search.finish(work, answers, rungs=means, is_stopped=is_stopped)
     return search
+
+
+def _climb(config: SearchConfig, work: Work, at_rung: RungAnswer) -> tuple[dict[int, float], bool]:
+    """Give a cell's means up to the rung at which it stops, and whether it does."""
+    objective, means = config.objectives[0], {}
+    for rung in work.rungs:
+        rows = [at_rung(work.point, seeds, rung.epoch) for seeds in work.seeds]
+        mean = mean_value(None if row is None else objective.evaluate(row) for row in rows)
+        if mean is not None:
+            means[rung.epoch] = mean
+        if is_beyond(mean, rung.limit, sign=objective.sign):
+            return means, True
+    return means, False
 
 
 def table_answer(trials: pd.DataFrame, config: SearchConfig) -> Answer:

@@ -25,6 +25,7 @@ from study.progress import Display, SweepProgress, make_display, plan_progress
 from study.ray_environment import set_ray_environment
 from study.repair import incomplete_ids, remove_strays, set_damaged_aside
 from study.results import (
+    WELL_ENDED,
     ResultsError,
     ResultsFolder,
     finished_ids,
@@ -459,7 +460,7 @@ def finish(job: Job, *, n_unasked: int = 0, by_cell: bool = True) -> int:
     ended = finished_ids(folder)
     statuses = [ended.get(trial.trial_id) for trial in job.own]
     n_left = statuses.count(None) + n_unasked
-    n_bad = sum(status not in (None, "done") for status in statuses)
+    n_bad = sum(status not in (None, *WELL_ENDED) for status in statuses)
     controls = finished_ids(folder, "controls")
     ids = {trial.control_id for trial in job.trials} - job.foreign_controls
     n_controls_failed = sum(controls.get(control_id, "done") != "done" for control_id in ids)
@@ -490,7 +491,10 @@ def _shown_path(folder: ResultsFolder, options: argparse.Namespace) -> str:
 def _print_summary(trials: pd.DataFrame, path: str, *, n_left: int, by_cell: bool) -> None:
     console = Console()
     n_done = int(trials["status"].eq("done").sum())
-    lines = [f"{n_done} trials done, {len(trials) - n_done} not done, {n_left} left."]
+    n_stopped = int(trials["status"].eq("stopped").sum())
+    early = f"{n_stopped} stopped early, " * (n_stopped > 0)
+    n_bad = len(trials) - n_done - n_stopped
+    lines = [f"{n_done} trials done, {early}{n_bad} not done, {n_left} left."]
     lines += [f"  {n} x {cause}" for cause, n in failure_causes(trials).items()]
     if n_left:
         lines.append("To continue, run the same command again.")

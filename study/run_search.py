@@ -24,12 +24,14 @@ from study.run import (
     ray_starts,
     repair_folder,
     tidy,
+    warn,
     write_plan,
 )
 from study.stopping import Stop
 
 if TYPE_CHECKING:
     from study.adaptive import Adaptive
+    from study.mirror import DatabaseCopy
 
 MAX_BEST = 8
 
@@ -75,16 +77,26 @@ def run_search(sweep: Sweep, options: argparse.Namespace, stop: Stop) -> int:
     if options.dry_run:
         _print_search(sweep, n_recorded=len(recorded(job.folder)))
         return EXIT_DONE
+    database = _open_database(job)
     with hold(job.folder, on_lost=lambda: stop.interrupt("the lock was lost")) as lease:
-        return _run_alone(job, lease)
+        return _run_alone(job, lease, database)
 
 
-def _run_alone(job: Job, lease: Lease) -> int:
+def _open_database(job: Job) -> DatabaseCopy | None:
+    if job.options.storage is None:
+        return None
+    # Not at the top: Optuna's storage layer takes half a second to import.
+    from study.mirror import DatabaseCopy
+
+    return DatabaseCopy(job.options.storage, name=job.sweep.name, warn=warn)
+
+
+def _run_alone(job: Job, lease: Lease, database: DatabaseCopy | None) -> int:
     repair_folder(job.folder)
-    adaptive = _open(job)
+    adaptive = _open(job, database)
     write_plan(job.folder, job.sweep, adaptive.trials)
     if not adaptive.is_complete:
-        adaptive = _execute(job, adaptive)
+        adaptive = _execute(job, adaptive, database)
     adaptive.write_summary()
     if job.stop.reason is None:
         tidy(job.folder, lease)
@@ -94,7 +106,7 @@ def _run_alone(job: Job, lease: Lease) -> int:
     return finish(done, n_unasked=adaptive.n_unasked, by_cell=False)
 
 
-def _open(job: Job) -> Adaptive:
+def _open(job: Job, database: DatabaseCopy | None) -> Adaptive:
     # Not at the top: Optuna takes a second to import.
     from study.adaptive import Adaptive
 
@@ -104,10 +116,11 @@ def _open(job: Job) -> Adaptive:
         retried=job.retried,
         lost=incomplete_ids(job.folder),
         limit=job.options.limit,
+        database=database,
     )
 
 
-def _execute(job: Job, adaptive: Adaptive) -> Adaptive:
+def _execute(job: Job, adaptive: Adaptive, database: DatabaseCopy | None) -> Adaptive:
     known = recorded(job.folder)
     waiting = {trial.trial_id for trial in adaptive.open_trials}
     states = (
@@ -121,7 +134,7 @@ def _execute(job: Job, adaptive: Adaptive) -> Adaptive:
     with display:
         for start in ray_starts(job, display):
             if start > 1:
-                adaptive = _open(job)
+                adaptive = _open(job, database)
             with on_ray(job, display, known) as executor:
                 executor.run_search(adaptive)
     return adaptive

@@ -7,7 +7,7 @@ measured so far, so a proposal can be repeated from the record alone.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,11 +31,14 @@ class PastCell:
     means : ndarray, shape (n_objectives,)
         To be minimized; NaN without a value.
     is_running : bool
+    rungs : mapping of int to float, or None
+        Of a cell that was stopped: its objective by epoch, to be minimized.
     """
 
     point: Point
     means: np.ndarray
     is_running: bool
+    rungs: Mapping[int, float] | None = None
 
     @property
     def is_known(self) -> bool:
@@ -78,11 +81,14 @@ def _past_trial(config: SearchConfig, number: int, cell: PastCell) -> optuna.tri
     active = [dimension for dimension in config.space if dimension.name in cell.point]
     states = optuna.trial.TrialState
     unknown = states.RUNNING if cell.is_running else states.FAIL
+    if cell.rungs is not None:
+        unknown = states.PRUNED  # TPE takes it as worse than every measured cell
     return optuna.trial.create_trial(
         params={d.name: _parameter(d, cell.point[d.name]) for d in active},
         distributions={d.name: _distribution(d) for d in active},
         values=cell.means.tolist() if cell.is_known else None,
         state=states.COMPLETE if cell.is_known else unknown,
+        intermediate_values=dict(cell.rungs or {}),
         system_attrs={"NSGAIISampler:generation": number // POPULATION},
     )
 

@@ -13,7 +13,7 @@ from study.config import Sweep
 from study.estimate import Estimate
 from study.grid import Trial, Unit
 from study.progress import format_duration
-from study.results import PROTOCOLS, count_columns
+from study.results import PROTOCOLS, WELL_ENDED, count_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,7 +124,7 @@ def _coverage_text(rows: pd.DataFrame, source: str, protocol: str) -> str:
 
 
 def failure_causes(trials: pd.DataFrame) -> dict[str, int]:
-    """Count the trials that are not done by status and cause, the last line of their message.
+    """Count the trials that failed by status and cause, the last line of their message.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def failure_causes(trials: pd.DataFrame) -> dict[str, int]:
     dict of str to int
         Most frequent first.
     """
-    bad = trials[trials["status"] != "done"]
+    bad = trials[~trials["status"].isin(WELL_ENDED)]
     causes = [
         f"{status}: {str(message).strip().splitlines()[-1]}"
         for status, message in zip(bad["status"], bad["message"].fillna("no message"), strict=True)

@@ -16,6 +16,7 @@ from scipy.stats import qmc
 
 from study.boundary import Surface, fit_surface, propose
 from study.race import CellEstimates, best_cell, estimate_cells, next_contender, pareto_front
+from study.rungs import Rung, rung_limit
 from study.sampler import ATTEMPTS, PastCell, ask
 from study.search_space import Point, SearchConfig
 from study.sections import Replicates
@@ -43,6 +44,8 @@ class Work:
     seeds : tuple of (data seed, init seed, sample seed)
     purpose : "explore", "race" or "remeasure"
         A new cell; more replicates of a contender; fresh seeds for a winner.
+    rungs : tuple of Rung
+        Where it is stopped if it has no hope.
     """
 
     work: int
@@ -50,11 +53,15 @@ class Work:
     point: Point
     seeds: tuple[Seeds, ...]
     purpose: Purpose
+    rungs: tuple[Rung, ...] = ()
 
 
 @dataclass(slots=True)
 class Suggestion:
-    """One cell of the search: what is asked and known of it."""
+    """One cell of the search: what is asked and known of it.
+
+    `rungs` holds its mean objective at the rungs that it reached.
+    """
 
     number: int
     point: Point
@@ -62,6 +69,8 @@ class Suggestion:
     values: dict[Seeds, Values] = field(default_factory=dict)
     fresh: dict[Seeds, Values] = field(default_factory=dict)
     remeasured: bool = False
+    rungs: dict[int, float] = field(default_factory=dict)
+    is_stopped: bool = False
 
 
 class Search:
@@ -72,10 +81,15 @@ class Search:
     config : SearchConfig
     replicates : Replicates
         Seeds that a cell is measured on at most.
+    rungs : sequence of int
+        Epochs at which new cells without hope are stopped.
     """
 
-    def __init__(self, config: SearchConfig, replicates: Replicates) -> None:
+    def __init__(
+        self, config: SearchConfig, replicates: Replicates, *, rungs: Sequence[int] = ()
+    ) -> None:
         self.config = config
+        self.rungs = tuple(rungs)
         self.seeds = _ordered(replicates)
         self.fresh_seeds = _ordered(_fresh(replicates))
         self.suggestions: list[Suggestion] = []
@@ -128,7 +142,13 @@ class Search:
         return work
 
     def finish(
-        self, work: Work, answers: Mapping[Seeds, Mapping[str, Any] | None], worker_s: float = 0.0
+        self,
+        work: Work,
+        answers: Mapping[Seeds, Mapping[str, Any] | None],
+        worker_s: float = 0.0,
+        *,
+        rungs: Mapping[int, float] | None = None,
+        is_stopped: bool = False,
     ) -> None:
         """Take the answers of a work that runs.
 
@@ -139,10 +159,16 @@ class Search:
             Columns of the trials table; None for a trial that failed.
         worker_s : float
             Time it took on one worker, seconds.
+        rungs : mapping of int to float, optional
+            Its mean objective at the rungs that it reached, by epoch.
+        is_stopped : bool
+            Whether it was stopped at the last of them.
         """
         del self.running[work.work]
         self.worker_s += worker_s
         suggestion = self.suggestions[work.suggestion]
+        suggestion.rungs |= rungs or {}
+        suggestion.is_stopped |= is_stopped
         target = suggestion.fresh if work.purpose == "remeasure" else suggestion.values
         for seeds in work.seeds:
             row = answers.get(seeds)
@@ -244,9 +270,15 @@ class Search:
             if held is None:
                 first = self.seeds[: self.config.options.first_replicates]
                 return self._work(point, number, first, "explore")
-            if len(self.suggestions[held].asked) < len(self.seeds) and not self._is_busy(held):
+            if self._has_seeds_left(held):
                 return self._more(held)
         return None
+
+    def _has_seeds_left(self, number: int) -> bool:
+        suggestion = self.suggestions[number]
+        if suggestion.is_stopped or self._is_busy(number):
+            return False
+        return len(suggestion.asked) < len(self.seeds)
 
     def _is_busy(self, number: int) -> bool:
         return any(work.suggestion == number for work in self.running.values())
@@ -259,7 +291,24 @@ class Search:
         if not chosen:
             return None
         return Work(
-            work=self.n_works, suggestion=suggestion, point=point, seeds=chosen, purpose=purpose
+            work=self.n_works,
+            suggestion=suggestion,
+            point=point,
+            seeds=chosen,
+            purpose=purpose,
+            rungs=self._rungs() if purpose == "explore" else (),
+        )
+
+    def _rungs(self) -> tuple[Rung, ...]:
+        """Fix the limits of a new cell by what is known at each rung now."""
+        sign, factor = self.config.objectives[0].sign, self.config.options.stop_factor
+        known = (
+            (epoch, [s.rungs[epoch] for s in self.suggestions if epoch in s.rungs])
+            for epoch in self.rungs
+        )
+        return tuple(
+            Rung(epoch=epoch, limit=rung_limit(values, factor=factor, sign=sign))
+            for epoch, values in known
         )
 
     def _proposals(self, number: int) -> Iterable[Point]:
@@ -278,11 +327,20 @@ class Search:
                 yield from propose(config, surface, seed=seed, taken=np.array(busy))
         elif config.options.sampler not in ("qmc", "random") and number >= N_STARTUP and n_known:
             past = [
-                PastCell(point=cell.point, means=mean, is_running=self._is_busy(cell.number))
+                PastCell(
+                    point=cell.point,
+                    means=mean,
+                    is_running=self._is_busy(cell.number),
+                    rungs=self._signed_rungs(cell) if cell.is_stopped else None,
+                )
                 for cell, mean in zip(self.suggestions, self._means(), strict=True)
             ]
             yield from ask(config, past, seed=_seed(config.options.seed, number))
         yield from self._spread(number)
+
+    def _signed_rungs(self, cell: Suggestion) -> dict[int, float]:
+        sign = self.config.objectives[0].sign
+        return {epoch: sign * value for epoch, value in cell.rungs.items()}
 
     def _spread(self, number: int) -> Iterable[Point]:
         """Fill the space evenly, then list what is left of a finite one."""

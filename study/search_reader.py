@@ -13,8 +13,9 @@ from study.blocks import ScopeReader
 from study.checks import cell_problem
 from study.fields import Field, section_fields, unknown
 from study.objective import Objective, check_expression
+from study.rungs import is_known_at_rungs, rung_epochs
 from study.search_space import Dimension, SearchConfig, SearchOptions
-from study.sections import Sweep, make_cell
+from study.sections import Sweep, TrainingConfig, checkpoint_epochs, make_cell
 from study.yaml_source import Node, show
 
 MAX_GRID = 100_000
@@ -197,8 +198,8 @@ def check_search(node: Node, sweep: Sweep) -> None:
     Raises
     ------
     SweepError
-        The budget is too small for one cell and the re-measuring, or an end of the space is no
-        cell that can be run.
+        The budget is too small for one cell and the re-measuring, an end of the space is no cell
+        that can be run, or cells are to be stopped where nothing is measured.
     """
     config = sweep.search
     assert config is not None
@@ -211,6 +212,8 @@ def check_search(node: Node, sweep: Sweep) -> None:
             f"{reserved} to measure the winners again; found {options.trials}"
         )
     fixed = dict(sweep.blocks[0].fixed)
+    if options.stop_after is not None:
+        _check_rungs(node.value["stop_after"], config, make_cell(fixed).training)
     ends = (0.0, 1.0 - 1e-9)
     for corner in itertools.islice(itertools.product(ends, repeat=len(config.space)), MAX_CORNERS):
         values = {**fixed, **config.point(corner)}
@@ -220,11 +223,31 @@ def check_search(node: Node, sweep: Sweep) -> None:
             raise node.error(f"search.space: {name}: {message}")
 
 
+def _check_rungs(node: Node, config: SearchConfig, training: TrainingConfig) -> None:
+    options, n_epochs = config.options, training.epochs
+    if any(dimension.name == "training.epochs" for dimension in config.space):
+        raise node.error("search.stop_after: needs training.epochs under fixed, not in the space")
+    rungs = rung_epochs(options.stop_after, options.stop_factor, n_epochs)
+    if not rungs:
+        raise node.error(
+            f"search.stop_after: must be below training.epochs = {n_epochs}; "
+            f"found {options.stop_after}"
+        )
+    missing = [epoch for epoch in rungs if epoch not in checkpoint_epochs(training)]
+    if missing:
+        raise node.error(
+            f"search.stop_after: {', '.join(map(str, missing))} must be checkpoints; "
+            f"training.checkpoints: {min(rungs)} makes them so"
+        )
+
+
 def resolve_search(config: SearchConfig) -> dict[str, Any]:
     """Write a search out as JSON-able values that form its part of a sweep file again."""
     form: dict[str, Any] = {"space": {d.name: _resolve_dimension(d) for d in config.space}}
     objectives = config.objectives
     options = {key: value for key, value in asdict(config.options).items() if value is not None}
+    if config.options.stop_after is None:
+        options.pop("stop_factor")
     if config.options.goal == "boundary":
         options.pop("sampler")
         form["endpoint"] = objectives[0].expression
@@ -260,6 +283,7 @@ def _check(node: Node, config: SearchConfig) -> None:
         raise node.error("search.level: missing; a boundary is where the endpoint has this level")
     if options.goal == "optimum" and options.level is not None:
         raise parts["level"].error("search.level: belongs to goal: boundary")
+    _check_stopping(parts, config)
     if options.goal == "boundary" and "sampler" in parts:
         raise parts["sampler"].error("search.sampler: a boundary has its own rule; remove it")
     if options.goal == "boundary" and any(dimension.when for dimension in config.space):
@@ -278,3 +302,22 @@ def _check(node: Node, config: SearchConfig) -> None:
     fixed = [d.name for d in config.space if d.kind == "choice" and isinstance(d.choices[0], str)]
     if sampler == "cmaes" and fixed:
         raise parts["sampler"].error(f"search.sampler: cmaes needs numbers; {fixed[0]} has names")
+
+
+def _check_stopping(parts: Mapping[str, Node], config: SearchConfig) -> None:
+    options = config.options
+    if options.stop_after is None:
+        if "stop_factor" in parts:
+            raise parts["stop_factor"].error(
+                "search.stop_factor: has no effect without stop_after"
+            )
+        return
+    if options.goal == "boundary":
+        raise parts["stop_after"].error("search.stop_after: a boundary has no hopeless cells")
+    if len(config.objectives) > 1:
+        raise parts["stop_after"].error("search.stop_after: takes one objective")
+    for name in config.objectives[0].columns:
+        if not is_known_at_rungs(name):
+            raise parts["stop_after"].error(
+                f"search.stop_after: {name} is not known before a training ends"
+            )

@@ -123,6 +123,11 @@ class SearchOptions:
         Replicates that a new cell starts with; contenders get more, up to `replicates`.
     remeasure : int
         Cells that are measured again on fresh seeds at the end, which removes the winner's curse.
+    stop_after : int or None
+        Epochs after which a new cell without hope is stopped; again at each stop_factor times as
+        many (asynchronous successive halving). These must be checkpoints. null: none is stopped.
+    stop_factor : int
+        A cell goes on if its objective is among the best 1/stop_factor that were measured there.
     """
 
     goal: Goal = "optimum"
@@ -133,6 +138,8 @@ class SearchOptions:
     seed: Annotated[int, Interval(ge=0, le=2**32 - 1)] = 0
     first_replicates: Annotated[int, Interval(ge=1, le=1000)] = 2
     remeasure: Annotated[int, Interval(ge=0, le=100)] = 1
+    stop_after: Annotated[int, Interval(ge=1, le=100_000)] | None = None
+    stop_factor: Annotated[int, Interval(ge=2, le=100)] = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

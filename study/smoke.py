@@ -57,7 +57,12 @@ def _shrink_search(sweep: Sweep) -> Sweep:
         name: min(cell.get(name), cap) for name, cap in SMOKE_CAPS.items() if name not in searched
     }
     options = replace(
-        sweep.search.options, trials=SMOKE_TRIALS, first_replicates=1, remeasure=1, hours=None
+        sweep.search.options,
+        trials=SMOKE_TRIALS,
+        first_replicates=1,
+        remeasure=1,
+        hours=None,
+        stop_after=None,
     )
     return replace(
         sweep,

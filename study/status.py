@@ -23,7 +23,7 @@ from study.folder import ResultsError, ResultsFolder, open_folder, whole_locatio
 from study.heartbeat import read_state
 from study.lock import LEASE_S, RENEW_S, read_holder
 from study.progress import format_duration
-from study.results import drop_doubles, finished_ids, read_table
+from study.results import WELL_ENDED, drop_doubles, finished_ids, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,8 +50,9 @@ class Status:
     Parameters
     ----------
     name : str
-    n_trials, n_done, n_not_done, n_left : int
-        `n_not_done` ended otherwise: failed, diverged or out of time.
+    n_trials, n_done, n_stopped, n_not_done, n_left : int
+        `n_stopped` were stopped early by a search; `n_not_done` ended otherwise: failed, diverged
+        or out of time.
     cells : dict of str to dict
         Counts of each cell.
     causes : list of Cause
@@ -73,6 +74,7 @@ class Status:
     name: str
     n_trials: int
     n_done: int
+    n_stopped: int
     n_not_done: int
     n_left: int
     cells: dict[str, dict[str, int]]
@@ -106,6 +108,7 @@ def read_status(folder: ResultsFolder) -> Status:
     ended = trials[trials["status"].notna()]
     wanted = set(ended.loc[ended["status"] == "done", "control_id"])
     n_done = int(trials["status"].eq("done").sum())
+    n_stopped = int(trials["status"].eq("stopped").sum())
     n_left = int(trials["status"].isna().sum())
     alive, silent_s = _judge(held)
     age_s = _age_s(state)
@@ -113,10 +116,11 @@ def read_status(folder: ResultsFolder) -> Status:
         name=name,
         n_trials=len(trials),
         n_done=n_done,
-        n_not_done=len(trials) - n_done - n_left,
+        n_stopped=n_stopped,
+        n_not_done=len(trials) - n_done - n_stopped - n_left,
         n_left=n_left,
         cells=_cells(trials),
-        causes=_causes(ended[ended["status"] != "done"]),
+        causes=_causes(ended[~ended["status"].isin(WELL_ENDED)]),
         n_controls_missing=len(wanted - set(controls)),
         n_controls_failed=sum(controls.get(key, "done") != "done" for key in wanted),
         state=alive or ("unfinished" if n_left else "complete"),
@@ -149,10 +153,12 @@ def _cells(trials: pd.DataFrame) -> dict[str, dict[str, int]]:
     counts = {}
     for cell, rows in trials.groupby("cell", sort=False):
         done, left = int(rows["status"].eq("done").sum()), int(rows["status"].isna().sum())
+        stopped = int(rows["status"].eq("stopped").sum())
         counts[str(cell)] = {
             "trials": len(rows),
             "done": done,
-            "not_done": len(rows) - done - left,
+            "stopped": stopped,
+            "not_done": len(rows) - done - stopped - left,
             "left": left,
         }
     return counts
@@ -200,8 +206,9 @@ def headline(status: Status) -> str:
 
 def render(status: Status) -> RenderableType:
     """Draw the status for a terminal of any width."""
+    early = f"{status.n_stopped} stopped early, " * (status.n_stopped > 0)
     total = Text(
-        f"{status.name}: {status.n_done} of {status.n_trials} trials done, "
+        f"{status.name}: {status.n_done} of {status.n_trials} trials done, {early}"
         f"{status.n_not_done} not done, {status.n_left} left",
         style="bold",
     )
@@ -239,12 +246,14 @@ def _running(status: Status) -> RenderableType:
 
 
 def _cell_table(status: Status) -> Table:
-    table = Table("cell", "done", "not done", "left", box=None, pad_edge=False)
+    headings = ["cell", "done", *["stopped"] * (status.n_stopped > 0), "not done", "left"]
+    table = Table(*headings, box=None, pad_edge=False)
     # Unfinished cells first.
     ordered = sorted(status.cells.items(), key=lambda item: item[1]["left"] == 0)
     for cell, count in ordered[:MAX_CELLS]:
         done = f"{count['done']}/{count['trials']}"
-        table.add_row(cell, done, str(count["not_done"] or ""), str(count["left"] or ""))
+        stopped = [str(count["stopped"] or "")] if status.n_stopped else []
+        table.add_row(cell, done, *stopped, str(count["not_done"] or ""), str(count["left"] or ""))
     if len(ordered) > MAX_CELLS:
         table.add_row(f"and {len(ordered) - MAX_CELLS} more cells")
     return table

@@ -97,6 +97,12 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="start Ray's dashboard, for this machine only (needs ray[default])",
     )
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        help="copy an adaptive sweep to this Optuna database too, such as sqlite:///x.db or "
+        "postgresql://me:${DB_PASSWORD}@host/x (${NAME} is read from the environment)",
+    )
     screen = parser.add_mutually_exclusive_group()
     screen.add_argument("--quiet", action="store_true", help="print nothing but errors")
     screen.add_argument("--json", action="store_true", help="print one JSON object a line")
@@ -141,6 +147,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if options.dashboard:
                 check_dashboard()
             sweep = load_sweep(options.file, overrides=tuple(options.overrides))
+            if options.storage and sweep.search is None:
+                raise SweepError("--storage: only an adaptive sweep (search:) has a copy there")
             if options.smoke:
                 sweep = shrink(sweep)
             return (run if sweep.search is None else run_search)(sweep, options, stop)

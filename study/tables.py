@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 2
 SOURCES = ("data", "means", "samples", "codes")
 PROTOCOLS = ("original", "calibrated")
-STATUSES = ("done", "diverged", "timeout", "failed")
+STATUSES = ("done", "stopped", "diverged", "timeout", "failed")
+# No failures: a search stops cells without hope on purpose.
+WELL_ENDED = ("done", "stopped")
 
 _ID, _STR, _INT, _FLOAT, _BOOL = pa.string(), pa.string(), pa.int64(), pa.float64(), pa.bool_()
 
@@ -141,6 +143,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("seeds", pa.list_(pa.list_(pa.int64()))),
             ("trial_ids", pa.list_(_ID)),
             ("asked_at", _STR),
+            # JSON: [epoch, limit] of each rung, as they were when it was asked.
+            ("rungs", _STR),
         ]
     ),
     # What is known of each cell of an adaptive sweep; derived from `works` and `trials`.
@@ -158,6 +162,19 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("fresh_se", _FLOAT),
             ("fresh_n", _INT),
             ("is_best", _BOOL),
+            # Of a cell that was stopped: at which epoch, and its mean objective there.
+            ("stopped_epoch", _INT),
+            ("stopped_value", _FLOAT),
+        ]
+    ),
+    # The objective of an adaptive sweep, measured while its trials trained.
+    "rungs": pa.schema(
+        [
+            ("trial_id", _ID),
+            ("epoch", _INT),
+            ("objective", _STR),
+            ("value", _FLOAT),
+            ("measure_s", _FLOAT),
         ]
     ),
     "trials": pa.schema(
@@ -284,6 +301,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "plan": ("trial_id",),
     "works": ("work",),
     "suggestions": ("suggestion", "objective"),
+    "rungs": ("trial_id", "epoch"),
     "trials": ("trial_id",),
     "controls": ("control_id",),
     "nulls": ("control_id", "null"),

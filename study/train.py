@@ -80,7 +80,8 @@ class TrainedStack:
     timed_out: bool
 
 
-Steps = Generator[tuple[Checkpoint, FittedVAE], None, TrainedStack]
+# What is sent back: true to end the training here.
+Steps = Generator[tuple[Checkpoint, FittedVAE], bool | None, TrainedStack]
 
 
 def train(
@@ -134,7 +135,7 @@ def train_checkpoints(
     Runs under the caller's number of threads; one is fastest, and the only one for which results
     are independent of the stack to the bit. A model that diverges keeps its place and touches no
     other; training ends early when all have diverged or the time limit has passed (time spent
-    paused does not count).
+    paused does not count), or when true is sent in answer to a checkpoint.
 
     Parameters
     ----------
@@ -199,15 +200,15 @@ class _Training:
     def run(self) -> Steps:
         limit_s = 60 * (self._training.timeout_min or np.inf)
         wanted = checkpoint_epochs(self._training)
-        spent_s, epoch, timed_out = 0.0, 0, False
+        spent_s, epoch, timed_out, stopped = 0.0, 0, False, None
         for epoch in range(1, self._training.epochs + 1):
             started = time.monotonic()
             self._run_epoch(epoch)
             spent_s += time.monotonic() - started
             if epoch in wanted:
-                yield self._record_checkpoint(epoch), self._fitted
+                stopped = yield self._record_checkpoint(epoch), self._fitted
             timed_out = epoch < self._training.epochs and spent_s > limit_s
-            if timed_out or self._diverged_epoch.all():
+            if stopped or timed_out or self._diverged_epoch.all():
                 break
         return TrainedStack(
             fitted=self._fitted,

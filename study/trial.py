@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ from study.generate import (
     heldout_losses,
     importance_log_prob,
 )
-from study.grid import Control, ControlBatch, Stack, Trial
+from study.grid import Control, ControlBatch, Stack, Trial, config_columns
 from study.modes import ModeCount, control_gap, count_modes, modal_em
 from study.nulls import score_nulls
 from study.results import timestamp
@@ -46,6 +46,7 @@ from study.rows import (
     trial_row,
     weight_rows,
 )
+from study.rungs import mean_value, rung_detection
 from study.seeds import numpy_generator
 from study.train import Checkpoint, TrainedStack, train_checkpoints
 
@@ -104,6 +105,7 @@ def stack_events(stack: Stack, *, device: str = "cpu") -> Generator[Report, None
     tables: Tables = {}
     started = time.perf_counter()
     counting_s = 0.0
+    stopped: str | None = None
     steps = train_checkpoints(
         np.stack([_data_set(trial).training for trial in leads]),
         [member_of(trial) for trial in leads],
@@ -113,26 +115,27 @@ def stack_events(stack: Stack, *, device: str = "cpu") -> Generator[Report, None
     )
     while True:
         try:
-            checkpoint, fitted = next(steps)
+            checkpoint, fitted = steps.send(True if stopped else None)
         except StopIteration as stop:
             trained: TrainedStack = stop.value
             break
         yield _report(checkpoint, leads[0])
         counted_at = time.perf_counter()
         _count_checkpoint(stack, checkpoint, fitted, tables)
+        stopped = _stop_at_rung(stack, checkpoint, fitted, tables)
         counting_s += time.perf_counter() - counted_at
     train_s = (time.perf_counter() - started - counting_s) / len(trainings)
     n_counted = 0
     for index, trials in enumerate(trainings):
         # Weights of a training that did not end well would hide those of one that did.
-        if _status(trials[0], trained, index)[0] == "done":
+        if _status(trials[0], trained, index, stopped)[0] == "done":
             append_rows(
                 tables, "weights", weight_rows(trained.fitted, index, trials[0].training_id)
             )
         for trial in trials:
             yield {"phase": "counting", "n_counted": n_counted, "done": False}
             n_counted += 1
-            scored = _score_trial(trial, trained, index)
+            scored = _score_trial(trial, trained, index, stopped)
             scored["trials"][0] |= {"stack_id": stack.stack_id, "train_s": train_s}
             for name, added in scored.items():
                 append_rows(tables, name, added)
@@ -193,6 +196,48 @@ def _count_checkpoint(
                         append_rows(tables, "counts", rows)
 
 
+def _stop_at_rung(
+    stack: Stack, checkpoint: Checkpoint, fitted: FittedVAE, tables: Tables
+) -> str | None:
+    """Measure the objective if this is a rung; say why the stack stops here, None to go on."""
+    halving = stack.halving
+    rung = None if halving is None else halving.at(checkpoint.epoch)
+    if halving is None or rung is None:
+        return None
+    values: list[float | None] = []
+    for index, trials in enumerate(stack.trainings):
+        for trial in trials:
+            started = time.perf_counter()
+            row = _rung_row(trial, checkpoint, fitted, index, halving.objective.columns)
+            values.append(None if row is None else halving.objective.evaluate(row))
+            found = {
+                "trial_id": trial.trial_id,
+                "epoch": rung.epoch,
+                "objective": halving.objective.expression,
+                "value": values[-1],
+                "measure_s": time.perf_counter() - started,
+            }
+            append_rows(tables, "rungs", [found])
+    n_epochs = stack.trials[0].training.epochs
+    return halving.reason(rung, mean_value(values), n_epochs=n_epochs)
+
+
+def _rung_row(
+    trial: Trial, checkpoint: Checkpoint, fitted: FittedVAE, index: int, columns: Sequence[str]
+) -> Row | None:
+    """Measure what an objective needs of a model in training; None if it has diverged."""
+    if not np.isfinite(checkpoint.recon[index]):
+        return None
+    brief = replace(trial, detection=rung_detection(trial.detection, columns), gallery=False)
+    return {
+        **config_columns(trial),
+        **_measure(brief, fitted, index, _data_set(trial)).columns,
+        "train_recon": checkpoint.recon[index],
+        "train_kl_nats": checkpoint.kl_nats[index],
+        "active_units": checkpoint.active_units[index],
+    }
+
+
 def _generated(trial: Trial, fitted: FittedVAE, index: int) -> dict[Source, FloatArray]:
     """Draw decoder means and samples of one model; the samples are those means with noise."""
     n_samples, seed = trial.detection.n_samples, trial.sample_seed
@@ -200,9 +245,9 @@ def _generated(trial: Trial, fitted: FittedVAE, index: int) -> dict[Source, Floa
     return {"means": means, "samples": draw_samples(fitted, index, means, sample_seed=seed)}
 
 
-def _score_trial(trial: Trial, trained: TrainedStack, index: int) -> Tables:
+def _score_trial(trial: Trial, trained: TrainedStack, index: int, stopped: str | None) -> Tables:
     """Make every row of one trial from a trained stack."""
-    status, message = _status(trial, trained, index)
+    status, message = _status(trial, trained, index, stopped)
     training = {
         "train_recon": trained.train_recon[index, trained.n_epochs_done - 1],
         "train_kl_nats": trained.train_kl_nats[index, trained.n_epochs_done - 1],
@@ -242,10 +287,14 @@ def score_fitted(trial: Trial, fitted: FittedVAE, index: int) -> Tables:
     return {"trials": [row], **scored.tables}
 
 
-def _status(trial: Trial, trained: TrainedStack, index: int) -> tuple[str, str | None]:
+def _status(
+    trial: Trial, trained: TrainedStack, index: int, stopped: str | None
+) -> tuple[str, str | None]:
     diverged = int(trained.diverged_epoch[index])
     if diverged:
         return "diverged", f"NaN or infinity in epoch {diverged} of {trial.training.epochs}"
+    if stopped:
+        return "stopped", stopped
     if trained.timed_out:
         limit = trial.training.timeout_min
         done = f"{trained.n_epochs_done} of {trial.training.epochs} epochs"

@@ -1,4 +1,4 @@
-"""The examples of docs/analysis.md run on the committed results."""
+"""The examples of the documentation run on the committed results."""
 
 import doctest
 from pathlib import Path
@@ -8,12 +8,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def test_examples_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("page", "n_least"), [("analysis.md", 9), ("search.md", 12)])
+def test_examples_of_the_page(page: str, n_least: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     found = doctest.testfile(
-        str(ROOT / "docs" / "analysis.md"),
+        str(ROOT / "docs" / page),
         module_relative=False,
         optionflags=doctest.NORMALIZE_WHITESPACE,
     )
-    assert found.attempted > 8
+    assert found.attempted >= n_least
     assert found.failed == 0

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from analysis import searched, theme
+from analysis import captions, searched, summary, theme
 from analysis.gallery import DESIGN_FIGURES, FIGURES, SEARCH_FIGURES, NotApplicable, figures_of
 from analysis.load import Results, load_results
 from analysis.report import main
 from analysis.tables import TABLES, tables_of
 from study.adaptive import Adaptive
 from study.config import ModelConfig, load_sweep
-from study.grid import ControlBatch, sweep_manifest
+from study.grid import ControlBatch, Stack, sweep_manifest
 from study.results import open_folder, write_tables
-from study.rows import control_row, failed_rows, trial_row
+from study.rows import Tables, control_row, failed_rows, trial_row
+from study.rungs import mean_value
 
 SPACE = """
   space:
@@ -29,9 +30,34 @@ FAILS = ModelConfig(latent_dim=4, hidden=(8,))
 GOALS = {
     "optimum": "  objective: spurious_mass\n  remeasure: 1\n",
     "spread": "  objective: spurious_mass\n  sampler: qmc\n  first_replicates: 1\n",
+    "stopping": (
+        "  objective: spurious_mass\n  sampler: qmc\n  first_replicates: 1\n  stop_after: 10\n"
+    ),
     "pareto": "  objectives: {mode_recall: maximize, spurious_mass: minimize}\n  remeasure: 0\n",
     "boundary": "  goal: boundary\n  endpoint: mode_recall\n  level: 0.5\n",
 }
+
+
+def _measured(stack: Stack) -> Tables:
+    """Make the rows of a stack, which may stop at its rung."""
+    weights = [math.log10(t.training.kl_weight) + 0.1 * t.data_seed for t in stack.trials]
+    numbers = [
+        {"mode_recall": 1 / (1 + math.exp(3 * w)), "spurious_mass": abs(w - 0.2)} for w in weights
+    ]
+    ends = [trial_row(trial) | {"finished_at": "2026", "train_s": 1.0} for trial in stack.trials]
+    done = [end | {"status": "done"} | found for end, found in zip(ends, numbers, strict=True)]
+    if stack.halving is None:
+        return {"trials": done}
+    (rung, *_) = stack.halving.rungs
+    values = [found["spurious_mass"] for found in numbers]
+    at_rung = {"epoch": rung.epoch, "objective": "spurious_mass", "measure_s": 0.1}
+    rungs = [
+        at_rung | {"trial_id": trial.trial_id, "value": value}
+        for trial, value in zip(stack.trials, values, strict=True)
+    ]
+    reason = stack.halving.reason(rung, mean_value(values), n_epochs=100)
+    stopped = [end | {"status": "stopped", "message": reason} for end in ends]
+    return {"trials": stopped if reason else done, "rungs": rungs}
 
 
 def _build(folder: Path, goal: str) -> Results:
@@ -47,15 +73,7 @@ def _build(folder: Path, goal: str) -> Results:
         elif unit.trials[0].model == FAILS:
             tables = failed_rows(unit, "boom")
         else:
-            rows = []
-            for trial in unit.trials:
-                weight = math.log10(trial.training.kl_weight) + 0.1 * trial.data_seed
-                numbers = {
-                    "mode_recall": 1 / (1 + math.exp(3 * weight)),
-                    "spurious_mass": abs(weight - 0.2),
-                }
-                rows.append(trial_row(trial) | stamp | numbers)
-            tables = {"trials": rows}
+            tables = _measured(unit)
         write_tables(place, unit.unit_id, tables)
         adaptive.finish(unit)
     place.write_manifest({**sweep_manifest(sweep, adaptive.trials), "commit": "c"})
@@ -83,7 +101,8 @@ def test_figures_show_the_search_or_say_why_not(
     assert len(drawn.data)
     if name == "search_history":
         assert "without a value" in drawn.caption  # some failed
-        assert ("winner's curse" in drawn.caption) == (goal in ("optimum", "spread"))
+        assert ("winner's curse" in drawn.caption) == (goal in ("optimum", "spread", "stopping"))
+        assert ("stopped early and not drawn" in drawn.caption) == (goal == "stopping")
     if name == "search_map":
         assert ("dashed" in drawn.caption) == (goal == "boundary")
     if name == "search_importances":
@@ -115,6 +134,28 @@ def test_designed_comparisons_are_left_out_of_searches(found: dict[str, Results]
     table = TABLES["search"](found["optimum"])
     assert table.shown["best"].iloc[0] == "yes"
     assert "±" in table.shown["on fresh seeds"].iloc[0]
+
+
+def test_stopped_cells_are_shown_and_in_no_statistic(found: dict[str, Results]) -> None:
+    results = found["stopping"]
+    n_stopped = int(results.trials["status"].eq("stopped").sum())
+    assert n_stopped > 5
+    cells = summary.cells(results)
+    assert cells["n_stopped"].sum() == n_stopped
+    assert cells["n_failed"].sum() == results.trials["status"].eq("failed").sum() > 0
+    assert f"{n_stopped} stopped early by the search" in captions.denominators(results)
+    table = TABLES["search"](results)
+    assert table.shown["mean ± SE"].str.startswith("stopped after 10 epochs at ").sum() > 5
+    assert "had no hope" in table.caption
+    assert set(TABLES["failures"](results).data["status"]) == {"failed"}
+    assert TABLES["compute"](results).shown["stopped"].astype(int).sum() == n_stopped
+    # Neither lost nor infinitely bad: bounds and profiles are over the others.
+    stopped = set(results.trials.loc[results.trials["status"].eq("stopped"), "cell"])
+    frame = summary.endpoints_by_cell(results, ["spurious_mass"])
+    assert not set(frame["cell"]) & stopped
+    assert (frame["lost_low"] == frame["lost_high"]).all()
+    profile = summary.performance_profile(results, "spurious_mass")
+    assert not set(profile["cell"]) & stopped
 
 
 def test_a_report_is_written(found: dict[str, Results], tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import optuna
 import pytest
 from optuna.storages.journal import JournalFileBackend
 
-from study.mirror import build_study, write_journal
+from study.config import SweepError
+from study.mirror import DatabaseCopy, build_study, write_journal
 from study.objective import Objective
 from study.replay import replay
 from study.search import Search
@@ -84,3 +85,80 @@ def test_several_objectives(tmp_path: Path) -> None:
     search = _search(RECALL, Objective(expression="spurious_mass"))
     study = build_study(search, name="x")
     assert {trial.number for trial in study.best_trials} == set(search.best())
+
+
+def _ignore(message: str) -> None:
+    raise AssertionError(message)
+
+
+def test_a_stopped_cell_is_pruned_with_its_values_at_rungs() -> None:
+    config = SearchConfig(
+        space=SPACE, objectives=(RECALL,), options=SearchOptions(trials=60, stop_after=10)
+    )
+    answer = lambda point, seeds, *_: {"mode_recall": point["model.latent_dim"] + seeds[0]}  # noqa: E731
+    search = replay(config, Replicates(data=2), answer, at_rung=answer, n_epochs=100)
+    study = build_study(search, name="x")
+    pruned = [t for t in study.trials if t.state == optuna.trial.TrialState.PRUNED]
+    stopped = [cell for cell in search.suggestions if cell.is_stopped]
+    assert [trial.number for trial in pruned] == [cell.number for cell in stopped] != []
+    for trial, cell in zip(pruned, stopped, strict=True):
+        assert trial.intermediate_values == cell.rungs
+    assert any(t.intermediate_values.keys() == {10, 30, 90} for t in study.trials)
+
+
+def test_a_database_is_opened_written_and_written_again(search: Search, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/optuna.db"
+    for _ in range(2):
+        copy = DatabaseCopy(url, name="x", warn=_ignore)
+        copy.write(search)
+        copy.write(search)
+    assert len(optuna.load_study(study_name="x", storage=url).trials) == len(search.suggestions)
+
+
+def test_a_study_that_is_no_copy_is_not_touched(search: Search, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/optuna.db"
+    theirs = optuna.create_study(study_name="x", storage=url)
+    theirs.optimize(lambda trial: 1.0, n_trials=3)
+    with pytest.raises(SweepError, match="holds a study x that is no copy"):
+        DatabaseCopy(url, name="x", warn=_ignore)
+    DatabaseCopy(url, name="y", warn=_ignore).write(search)
+    assert len(optuna.load_study(study_name="x", storage=url).trials) == 3
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:////no/such/folder/x.db",
+        "nosuchdatabase://me:secret@host/x",
+        "not a url:secret@",
+        "postgresql://me:${NO_SUCH_NAME}@host/x",
+    ],
+)
+def test_a_database_that_cannot_be_opened_is_said_in_a_line(url: str) -> None:
+    with pytest.raises(SweepError, match="--storage: ") as error:
+        DatabaseCopy(url, name="x", warn=_ignore)
+    assert len(str(error.value).splitlines()) == 1
+    assert "secret" not in str(error.value) or "not a url" in url
+
+
+def test_the_environment_gives_what_is_not_written_down(
+    search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLACE_OF_DATABASE", str(tmp_path / "named.db"))
+    DatabaseCopy("sqlite:///${PLACE_OF_DATABASE}", name="x", warn=_ignore).write(search)
+    assert (tmp_path / "named.db").exists()
+
+
+def test_a_database_that_fails_is_said_once_and_harms_nothing(
+    search: Search, tmp_path: Path
+) -> None:
+    warnings: list[str] = []
+    url = f"sqlite:///{tmp_path}/optuna.db"
+    copy = DatabaseCopy(url, name="x", warn=warnings.append)
+    copy.write(search)
+    (tmp_path / "optuna.db").write_bytes(b"no database" * 1000)
+    for _ in range(3):
+        copy.write(search)
+    (warning,) = warnings
+    assert "the search goes on without this copy" in warning
+    assert len(warning.splitlines()) == 1

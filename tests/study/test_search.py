@@ -78,6 +78,62 @@ def test_racing_finds_the_best_cell_with_a_third_of_the_grid() -> None:
     assert np.median(regrets) <= 0.02 * (max(values) - min(values))
 
 
+N_EPOCHS = 300
+
+
+def _learning(point: Point, epoch: int) -> float:
+    """Surplus components on the way: the more the wider, and not gone at the end of a rung."""
+    return _surplus(point) + (2 + 0.5 * point["model.latent_dim"]) * math.exp(-epoch / 30)
+
+
+def _epochs(search: Search) -> int:
+    """Epochs that the search's trainings took."""
+    return sum(
+        len(cell.asked) * (max(cell.rungs) if cell.is_stopped else N_EPOCHS)
+        for cell in search.suggestions
+    )
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("sampler", ["random", pytest.param("tpe", marks=pytest.mark.slow)])
+def test_early_stopping_saves_epochs_and_finds_as_good_a_cell(sampler: str) -> None:
+    # Rungs at 10, 30, 90 and 270 of 300 epochs; noise of its own at each, sd 2 components.
+    values = [
+        _surplus({"model.latent_dim": q, "training.kl_weight": w})
+        for q, w in itertools.product(WIDTHS, WEIGHTS)
+    ]
+    regrets, ratios = [], []
+    for seed in range(20):
+        end = _Noisy(_surplus, seed)
+
+        def at_rung(point: Point, seeds: tuple[int, int, int], epoch: int, seed=seed) -> dict:
+            return _Noisy(lambda p: _learning(p, epoch), 1000 * epoch + seed)(point, seeds)
+
+        plain = replay(_config(trials=200, remeasure=0, seed=seed, sampler=sampler), TEN, end)
+        config = _config(trials=200, remeasure=0, seed=seed, sampler=sampler, stop_after=10)
+        search = replay(config, TEN, end, at_rung=at_rung, n_epochs=N_EPOCHS)
+        assert search.n_asked <= 200
+        (best,) = search.best()
+        assert not search.suggestions[best].is_stopped
+        regrets.append(_surplus(search.suggestions[best].point) - min(values))
+        ratios.append(_epochs(search) / _epochs(plain))
+    print(f"{sampler}: {np.median(ratios):.2f} of the epochs, regret {np.median(regrets):.3f}")
+    assert np.median(regrets) <= 0.02 * (max(values) - min(values))
+    assert np.median(ratios) <= 0.75
+
+
+def test_rungs_need_answers() -> None:
+    with pytest.raises(ValueError, match="at_rung"):
+        replay(_config(stop_after=10), TEN, _Noisy(_surplus, 0))
+
+
+def test_a_search_without_rungs_asks_for_none() -> None:
+    def at_rung(*_: object) -> None:
+        raise AssertionError
+
+    replay(_config(trials=20), Replicates(data=2), _Noisy(_surplus, 0), at_rung=at_rung)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_boundary_is_placed_with_a_quarter_of_the_grid() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -10,6 +12,7 @@ import yaml
 from study.config import SweepError, load_sweep, resolve, shrink, sweep_hash
 from study.objective import Objective
 from study.schema import build_schema
+from study.search_space import SearchOptions
 
 GOOD = """
 name: x
@@ -61,6 +64,26 @@ def test_smoke_keeps_the_space_and_shrinks_the_rest(tmp_path: Path) -> None:
     assert small.search.space == sweep.search.space
     assert small.search.options.trials == 12
     assert dict(small.blocks[0].fixed)["detection.n_samples"] == 2000
+
+
+def test_the_page_lists_every_option_with_its_default() -> None:
+    listed = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", Path("docs/search.md").read_text(), re.M)
+    fields = dataclasses.fields(SearchOptions)
+    defaults = ["null" if field.default is None else str(field.default) for field in fields]
+    assert listed == [(f.name, default) for f, default in zip(fields, defaults, strict=True)]
+
+
+def test_early_stopping_resolves_and_is_left_out_of_a_smoke(tmp_path: Path) -> None:
+    plain = _load(tmp_path, GOOD)
+    assert "stop_factor" not in resolve(plain)["search"]
+    text = GOOD.replace("epochs: 5}", "epochs: 50}").replace("trials: 30", "stop_after: 10")
+    sweep = _load(tmp_path, text)
+    assert sweep.search is not None
+    assert (sweep.search.options.stop_after, sweep.search.options.stop_factor) == (10, 3)
+    assert _load(tmp_path, json.dumps(resolve(sweep))).search == sweep.search
+    small = shrink(sweep)
+    assert small.search is not None
+    assert small.search.options.stop_after is None
 
 
 @pytest.mark.parametrize("name", ["search_full_coverage", "search_boundary"])

@@ -59,7 +59,22 @@ def test_counts_causes_and_what_to_do(place: Path, capsys: pytest.CaptureFixture
     assert "1 x diverged: NaN in epoch 3 of 5" in text
     assert "1 missing, 0 failed" in text
     status = read_status(open_folder(place))
-    assert status.cells["latent_dim=1"] == {"trials": 4, "done": 1, "not_done": 2, "left": 1}
+    assert status.cells["latent_dim=1"] == {
+        "trials": 4,
+        "done": 1,
+        "stopped": 0,
+        "not_done": 2,
+        "left": 1,
+    }
+
+
+def test_stopped_trials_are_no_failures(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    open_folder(place).write_part("trials", "b", [row(str(i), "stopped", "why") for i in (5, 7)])
+    text = show(place, capsys)
+    assert "2 of 8 trials done, 2 stopped early, 3 not done, 1 left" in text
+    assert "why" not in text
+    cells = read_status(open_folder(place)).cells
+    assert [cell["stopped"] for cell in cells.values()] == [0, 2]
 
 
 def test_a_run_in_progress_is_shown_and_clears_up(

@@ -11,8 +11,10 @@ import pytest
 
 from study.config import DetectionConfig, MixtureConfig, ModelConfig, TrainingConfig
 from study.grid import Control, ControlBatch, Stack, Trial
+from study.objective import Objective
 from study.results import SCHEMAS, to_table
 from study.rows import failed_rows
+from study.rungs import Halving, Rung
 from study.trial import run_controls, run_stack
 
 MIXTURE = MixtureConfig(n_components=4, n_samples=600)
@@ -63,7 +65,8 @@ def tables(stack: Stack) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_every_table_fits_its_schema(tables: dict[str, list[dict[str, Any]]]) -> None:
-    wanted = set(SCHEMAS) - {"plan", "controls", "nulls", "works", "suggestions", "gallery"}
+    others = {"plan", "controls", "nulls", "works", "suggestions", "rungs", "gallery"}
+    wanted = set(SCHEMAS) - others
     assert set(tables) == wanted
     for name, rows in tables.items():
         assert to_table(name, rows).num_rows == len(rows) > 0
@@ -155,3 +158,66 @@ def test_a_unit_that_fails_leaves_a_row_for_each_trial(stack: Stack) -> None:
     assert [row["trial_id"] for row in rows] == [trial.trial_id for trial in stack.trials]
     assert {(row["status"], row["message"]) for row in rows} == {("failed", "out of memory")}
     to_table("trials", rows)
+
+
+def _with_rungs(
+    stack: Stack, *rungs: Rung, expression: str = "coverage_samples_calibrated"
+) -> Stack:
+    halving = Halving(objective=Objective(expression=expression), factor=3, rungs=rungs)
+    return dataclasses.replace(stack, halving=halving)
+
+
+def test_rungs_that_are_passed_change_no_number(
+    stack: Stack, tables: dict[str, list[dict[str, Any]]]
+) -> None:
+    passed = run_stack(_with_rungs(stack, Rung(epoch=2, limit=1e9)))
+    rungs = passed.pop("rungs")
+    for name, rows in tables.items():
+        assert_same(name, rows, passed[name])
+    assert [row["trial_id"] for row in rungs] == [trial.trial_id for trial in stack.trials]
+    assert {row["epoch"] for row in rungs} == {2}
+    assert all(row["value"] in {k / 4 for k in range(1, 7)} for row in rungs)
+    assert all(row["measure_s"] > 0 for row in rungs)
+    to_table("rungs", rungs)
+
+
+def test_a_rung_measures_what_the_end_would(stack: Stack) -> None:
+    # The objective at a rung of 2 epochs is that of a training that ends there.
+    expression = "abs(coverage_samples_calibrated - 1) + loss + active_units + kl_weight"
+    rungs = run_stack(_with_rungs(stack, Rung(epoch=2), expression=expression))["rungs"]
+    short = tuple(
+        dataclasses.replace(t, training=dataclasses.replace(t.training, epochs=2), gallery=False)
+        for t in stack.trials
+    )
+    ends = run_stack(Stack(trials=short))["trials"]
+    objective = Objective(expression=expression)
+    assert [row["value"] for row in rungs] == [objective.evaluate(row) for row in ends]
+
+
+def test_a_stack_without_hope_stops_at_its_rung(
+    stack: Stack, tables: dict[str, list[dict[str, Any]]]
+) -> None:
+    wild = make_trial(training=dataclasses.replace(TRAINING, learning_rate=1e30))
+    mixed = Stack(trials=(*stack.trials, wild))
+    stopped = run_stack(_with_rungs(mixed, Rung(epoch=2, limit=-1.0)))
+    assert "weights" not in stopped
+    assert [row["status"] for row in stopped["trials"]] == ["stopped"] * 3 + ["diverged"]
+    for row in stopped["trials"][:3]:
+        assert row["message"].startswith("stopped after 2 of 3 epochs: its cell's mean of cov")
+        assert row["train_s"] > 0
+        assert not [name for name in row if name.startswith("k_samples") or name == "mode_recall"]
+    assert {row["epoch"] for row in stopped["curves"]} == {1, 2}
+    own = {trial.trial_id for trial in stack.trials}
+    curves = [row for row in stopped["curves"] if row["trial_id"] in own]
+    assert_same("curves", curves, [row for row in tables["curves"] if row["epoch"] < 3])
+    assert [row["value"] is None for row in stopped["rungs"]] == [False] * 3 + [True]
+    for name, rows in stopped.items():
+        to_table(name, rows)
+
+
+def test_a_part_of_a_stack_is_not_judged_by_its_mean(stack: Stack) -> None:
+    judged = _with_rungs(stack, Rung(epoch=2, limit=-1.0))
+    assert judged.part(judged.trials) == judged
+    assert judged.stack_id == stack.stack_id
+    for part in (*judged.singles(), *judged.halves()):
+        assert part.halving is None
