@@ -32,7 +32,7 @@ search:
   remeasure: 1
 replicates: {data: 2}
 """
-N_KILLS = int(os.environ.get("FAULTS", "30")) // 10
+N_KILLS = int(os.environ.get("FAULTS", "20")) // 10
 
 
 @pytest.fixture
@@ -128,6 +128,7 @@ def _assert_same(left: Path, right: Path) -> None:
         assert tables[0].equals(tables[1])
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(2400)
