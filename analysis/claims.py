@@ -4,8 +4,9 @@ In a Markdown file a number is written between two comments, which no reader see
 
     <!--= latent_dims/contrasts | latent_dim == 2 | estimate | .1f -->9.1<!--/-->
 
-The parts are a table (results/SWEEP/tables/TABLE.csv), a row by pandas' query syntax, a column,
-and a format. Without arguments the command writes the numbers anew; with `--check` it writes
+The parts are a table (results/SWEEP/tables/TABLE.csv, or else the data of a figure,
+results/SWEEP/figures/TABLE.csv), a row by pandas' query syntax, a column, and a format. Without
+arguments the command writes the numbers anew; with `--check` it writes
 nothing and fails when one differs. Where several rows match, `min`, `max`, `mean`, `median`, `sum`
 or `count` of the column says what is meant: `min(estimate)`.
 """
@@ -100,7 +101,8 @@ def _look_up(query: str, *, place: str, results: Path) -> str:
         )
     table, row, column, form = parts
     sweep, _, name = table.partition("/")
-    path = results / sweep / "tables" / f"{name}.csv"
+    places = [results / sweep / kind / f"{name}.csv" for kind in ("tables", "figures")]
+    path = next((place for place in places if place.is_file()), places[0])
     if not path.is_file():
         raise ClaimError(f"{place}: {path} is not there; run python -m analysis.report first")
     frame = _read(path)
@@ -136,8 +138,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 if every number is that of the tables, 1 if one differed (`--check`) or cannot be looked
-        up.
+        0 if every number is that of the tables; 1 if one differed (`--check`), if one cannot be
+        looked up, or if there is none.
     """
     parser = argparse.ArgumentParser(prog="python -m analysis.claims", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if one differs")
@@ -161,6 +163,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"{claim.place}: says {claim.written}, the tables say {claim.found}")
         if written != text and not options.check:
             path.write_text(written, encoding="utf-8")
+    if not n_claims:
+        print(f"error: no number to look up in {', '.join(FILES)}", file=sys.stderr)
+        return 1
     verb = "differ" if options.check else "were written anew"
     print(f"{n_claims} numbers looked up, {wrong} {verb}")
     return 1 if wrong and options.check else 0

@@ -40,6 +40,22 @@ def test_several_rows_are_put_together(results: Path) -> None:
     assert [claim.found for claim in claims] == ["9.14", "2"]
 
 
+def test_a_figure_has_numbers_too(results: Path) -> None:
+    folder = results / "s" / "figures"
+    folder.mkdir()
+    (folder / "f.csv").write_text("k\n7\n")
+    _, (claim,) = check_text("<!--= s/f | | k | d -->?<!--/-->", name="x.md", results=results)
+    assert claim.found == "7"
+
+
+def test_texts_without_any_number_are_an_error(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (results.parent / "README.md").write_text("Nothing is claimed here.")
+    assert main(["--root", str(results.parent), "--check"]) == 1
+    assert "no number to look up" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("claim", "message"),
     [
