@@ -167,7 +167,8 @@ def coverage(results: Results, frame: pd.DataFrame, *, factors: Sequence[str]) -
     text += intervals(frame) + " " + ceiling_shares(frame) + " " + denominators(results)
     all_panels = summary.coverage_by_cell(results)
     if len(frame) < len(all_panels):
-        text += f" {all_panels['cell'].nunique() - frame['cell'].nunique()} cells are left out."
+        n_left = all_panels["cell"].nunique() - frame["cell"].nunique()
+        text += f" {n_left} cells are left out, those far from {summary.reference_cell(results)}."
     return text
 
 
@@ -211,8 +212,16 @@ def endpoints(results: Results, frame: pd.DataFrame) -> str:
     return (
         "Mean over data seeds of the three primary endpoints, on samples: forward KL from the "
         "true density to the model's (importance-weighted estimate, an upper bound in "
-        f"expectation), spurious mass and mode recall. {intervals(frame)} {denominators(results)}"
+        f"expectation), spurious mass and mode recall. {intervals(frame)} "
+        f"{_few_cells(results, frame)}{denominators(results)}"
     )
+
+
+def _few_cells(results: Results, frame: pd.DataFrame) -> str:
+    """Say which cells are drawn, where these are not all."""
+    if frame["cell"].nunique() == summary.cells(results)["cell"].nunique():
+        return ""
+    return f"Drawn: {_cells_shown(results, frame)}. "
 
 
 def paired_counts(results: Results, frame: pd.DataFrame, *, cell: str, with_steps: bool) -> str:
@@ -277,7 +286,7 @@ def composition(results: Results, frame: pd.DataFrame) -> str:
     )
     total = summary.cells(results)["cell"].nunique()
     if len(frame) < total:
-        text += f"; {len(frame)} of {total} cells"
+        text += f"; {len(frame)} of {total} cells, evenly from the sweep's order"
     return f"{text}. {denominators(results)}"
 
 
@@ -328,7 +337,8 @@ def response_surface(results: Results, frame: pd.DataFrame, *, x: str, y: str) -
     """Caption the response surfaces."""
     total = summary.cells(results)["cell"].nunique()
     n = frame["cell"].nunique()
-    few = "" if n == total else f" {total - n} of {total} cells are left out."
+    few = f" {total - n} of {total} cells are left out" * (n < total)
+    few += f", those far from {summary.reference_cell(results)}." * (n < total)
     return (
         f"Mean of each primary endpoint on samples over {theme.name_of(x)} and "
         f"{theme.name_of(y)}; colours span each endpoint's own range. After ±: half the width of "
@@ -385,11 +395,14 @@ def distributions(results: Results, frame: pd.DataFrame, endpoints: Sequence[str
 def agreement(results: Results, frame: pd.DataFrame) -> str:
     """Caption the agreement of metrics."""
     widths = (frame["high"] - frame["low"]).dropna()
+    pairs = frame.groupby("level").size()
     text = (
         "Rank correlation of each pair of metrics: Spearman's below the diagonal, Kendall's tau "
         "above. Over trials, seeds and settings both matter; over cells, only the order of the "
         "settings does. "
     )
+    if pairs.nunique() > 1:
+        text += "Empty fields: a metric that is the same everywhere has no ranks. "
     if len(widths):
         text += (
             f"Median width of the intervals of Spearman's, over resampled data seeds: "

@@ -23,6 +23,9 @@ from study.results import PROTOCOLS, SOURCES, count_columns
 # Curves of more seeds than this cover each other; the seeds' table has all of them.
 CURVE_SEEDS = 10
 GALLERY_POINTS = 300
+# A page of many cells has fewer of each, so that it stays a file that a browser opens at once.
+PAGE_CURVE_SEEDS, FEWEST_CURVE_SEEDS = 1500, 3
+PAGE_POINTS, FEWEST_POINTS = 45_000, 100
 _ENDPOINTS = ("fkl_nats", "spurious_mass", "mode_recall", "recon", "kl_nats")
 
 
@@ -37,6 +40,8 @@ class CellPage:
     facts : tuple of str
         Sentences: denominators, missing modes, what cannot be shown and why.
     has_points, has_curves : bool
+    n_points : int
+        Of the source that has most.
     payload : str
         What `page.js` draws, packed.
     """
@@ -46,6 +51,7 @@ class CellPage:
     facts: tuple[str, ...]
     has_points: bool
     has_curves: bool
+    n_points: int
     payload: str
 
 
@@ -57,10 +63,12 @@ def packed(content: bytes | str) -> str:
 
 def cell_pages(results: Results) -> list[CellPage]:
     """Make the page of every cell, in the sweep's order."""
-    curves = _curves(results)
-    missing = _missing_modes(results)
-    points = dict(list(_gallery(results).groupby("cell", sort=False)))
     cells = summary.named_rows(summary.cells(results))
+    n_seeds = max(min(PAGE_CURVE_SEEDS // len(cells), CURVE_SEEDS), FEWEST_CURVE_SEEDS)
+    n_points = max(min(PAGE_POINTS // len(cells), GALLERY_POINTS), FEWEST_POINTS)
+    curves = _curves(results, n_seeds)
+    missing = _missing_modes(results)
+    points = dict(list(_gallery(results, n_points).groupby("cell", sort=False)))
     groups = dict(list(results.trials.groupby("cell", sort=False)))
     return [
         _cell_page(row, groups[row.cell], curves.get(row.cell, {}), points.get(row.cell), missing)
@@ -103,6 +111,7 @@ def _cell_page(
         facts=tuple(filter(None, facts)),
         has_points=shown,
         has_curves=bool(curves),
+        n_points=int(points["source"].value_counts().max()) if points is not None else 0,
         payload=packed(json.dumps(content, separators=(",", ":"))),
     )
 
@@ -123,14 +132,13 @@ def _missing_modes(results: Results) -> dict[str, str]:
     lost = results.components
     if lost.empty:
         return {}
-    known = dict.fromkeys(lost["trial_id"].unique(), "none")
     gone = lost[lost["eligible"].fillna(False).astype(bool)]
     gone = gone[~gone["recalled"].fillna(False).astype(bool)]
-    for trial_id, rows in gone.groupby("trial_id", sort=False):
-        known[str(trial_id)] = ", ".join(
-            f"{int(r.component) + 1} ({r.weight:.1%})" for r in summary.named_rows(rows)
-        )
-    return known
+    names: dict[str, list[str]] = {}
+    for row in summary.named_rows(gone[["trial_id", "component", "weight"]]):
+        names.setdefault(row.trial_id, []).append(f"{int(row.component) + 1} ({row.weight:.1%})")
+    trials = lost["trial_id"].unique()
+    return {trial_id: ", ".join(names.get(trial_id, ["none"])) for trial_id in trials}
 
 
 def _missing_text(trials: pd.DataFrame, missing: Mapping[str, str]) -> str:
@@ -155,7 +163,10 @@ def _seed_table(trials: pd.DataFrame, missing: Mapping[str, str]) -> dict[str, A
     columns += [f"k* {theme.source_name(s).split(' (')[0]}, {p}" for s, p in pairs]
     columns += [theme.short_name(name) for name in ends] + ["missing modes"]
     rows = []
-    for trial in trials.to_dict("records"):
+    # Of a hundred columns: turning them all into Python objects takes longest here.
+    used = ["trial_id", "status", "message", "data_seed", "init_seed", "sample_seed", *ends]
+    used += [name for pair in pairs for name in count_columns(*pair)]
+    for trial in trials[used].to_dict("records"):
         status = trial["status"]
         if status != "done":
             status = f"{status}: {_last_line(trial['message'])}"
@@ -183,24 +194,16 @@ def _rounded(value: Any) -> float | None:
     return None if pd.isna(value) else round(float(value), 4)
 
 
-def _curves(results: Results) -> dict[str, dict[str, Any]]:
+def _curves(results: Results, n_seeds: int) -> dict[str, dict[str, Any]]:
     """Take the calibrated BIC curves of one trial of each of a cell's first data seeds."""
     done = summary.done_trials(results.trials).sort_values(["data_seed", "init_seed"])
     done = done.drop_duplicates(["cell", "data_seed"])
-    done = done[done.groupby("cell").cumcount() < CURVE_SEEDS]
+    done = done[done.groupby("cell").cumcount() < n_seeds]
     if done.empty or results.counts.empty:
         return {}
     frame = summary.bic_curves(results, done)
     wanted = "calibrated" if (frame["protocol"] == "calibrated").any() else "original"
-    frame = frame[frame["protocol"] == wanted]
-    curves: dict[tuple[str, str], dict[str, Any]] = {}
-    for (owner, source), rows in frame.groupby(["owner_id", "source"], sort=False):
-        chosen = rows.loc[rows["selected"].fillna(False).astype(bool), "k"]
-        curves[str(owner), str(source)] = {
-            "k": rows["k"].astype(int).tolist(),
-            "bic": [round(float(v), 1) for v in rows["delta_bic"].to_numpy(float)],
-            "best": int(chosen.iloc[0]) if len(chosen) else None,
-        }
+    curves = _by_owner(frame[frame["protocol"] == wanted])
     found: dict[str, dict[str, Any]] = {}
     for trial in done[["trial_id", "control_id", "cell", "data_seed", "init_seed"]].to_dict(
         "records"
@@ -216,13 +219,32 @@ def _curves(results: Results) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _gallery(results: Results) -> pd.DataFrame:
+def _by_owner(frame: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
+    """Give the curve of each owner and source of a frame that is sorted by them."""
+    owners, sources = frame["owner_id"].to_numpy(object), frame["source"].to_numpy(object)
+    k = frame["k"].to_numpy(int)
+    bic = frame["delta_bic"].to_numpy(float)
+    selected = frame["selected"].fillna(False).to_numpy(bool)
+    starts = np.flatnonzero((owners[1:] != owners[:-1]) | (sources[1:] != sources[:-1])) + 1
+    curves = {}
+    for part in np.split(np.arange(len(frame)), starts):
+        if len(part):
+            chosen = k[part][selected[part]]
+            curves[str(owners[part[0]]), str(sources[part[0]])] = {
+                "k": k[part].tolist(),
+                "bic": [round(value, 1) for value in bic[part].tolist()],
+                "best": int(chosen[0]) if len(chosen) else None,
+            }
+    return curves
+
+
+def _gallery(results: Results, n_points: int) -> pd.DataFrame:
     """Take a thinned gallery of each cell's first trial that has one."""
     points = results.points
     done = summary.done_trials(results.trials)
     first = done[done["trial_id"].isin(points["trial_id"].unique())]
     first = first.sort_values(["data_seed", "init_seed"]).drop_duplicates("cell")
-    chosen = points[points["index"] < GALLERY_POINTS]
+    chosen = points[points["index"] < n_points]
     keys = ["trial_id", "cell", "data_seed", "init_seed"]
     return chosen.merge(first[keys], on="trial_id", how="inner")
 

@@ -13,6 +13,11 @@ from analysis import stats
 from analysis.load import Results
 from study.results import PROTOCOLS, SOURCES, count_columns
 
+# What a count needs: its columns, its seeds and its range.
+COUNT_COLUMNS = (
+    "control_id", "data_seed", "n_components", "k_min", "k_max", "k_id",
+    *(name for s in SOURCES for p in PROTOCOLS for name in count_columns(s, p)),
+)  # fmt: skip
 PRIMARY_ENDPOINTS = ("mode_recall", "spurious_mass", "fkl_nats")
 
 
@@ -102,9 +107,15 @@ def interval_row(interval: stats.Interval, n_trials: int) -> dict[str, Any]:
     return row | {"n_trials": n_trials}
 
 
-def by_cell(results: Results) -> Iterable[tuple[dict[str, Any], pd.DataFrame]]:
+def by_cell(
+    results: Results, columns: Sequence[str] | None = None
+) -> Iterable[tuple[dict[str, Any], pd.DataFrame]]:
+    """Split the finished trials; cutting a hundred columns takes longer than what uses a few."""
     factors = list(results.manifest.factors)
-    for cell, group in done_trials(results.trials).groupby("cell", sort=False):
+    done = done_trials(results.trials)
+    if columns is not None:
+        done = done[list(dict.fromkeys(["cell", *factors, *columns]))]
+    for cell, group in done.groupby("cell", sort=False):
         yield {"cell": cell} | {name: group[name].iloc[0] for name in factors}, group
 
 

@@ -29,9 +29,10 @@ def composition_by_trial(results: Results) -> pd.DataFrame:
     """
     done = summary.done_trials(results.trials)
     fitted = results.components.dropna(subset=["fragments"])
-    pieces = fitted.groupby("trial_id")["fragments"].agg(
-        found=lambda counts: int((counts > 0).sum()), total="sum"
+    counts = pd.DataFrame(
+        {"found": (fitted["fragments"] > 0).astype(int), "total": fitted["fragments"]}
     )
+    pieces = counts.groupby(fitted["trial_id"]).sum()
     keys = ["trial_id", "cell", "data_seed", "n_components", "k_samples_calibrated", "bridges"]
     frame = done[keys].join(pieces, on="trial_id", how="inner").dropna()
     frame = frame.rename(columns={"k_samples_calibrated": "k", "found": "one each"})

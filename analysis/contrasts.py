@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.cells import (
+    COUNT_COLUMNS,
     PRIMARY_ENDPOINTS,
     by_cell,
     cells,
@@ -60,7 +61,7 @@ def contrasts_by_cell(results: Results, *, level: float = 0.95) -> pd.DataFrame:
 def _contrasts_by_cell(results: Results, level: float) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     differences = []
-    for head, group in by_cell(results):
+    for head, group in by_cell(results, COUNT_COLUMNS):
         for source, protocol in counted_pairs(group):
             control = group[f"k_data_{protocol}"]
             if source == "data" or control.isna().all():
@@ -119,7 +120,7 @@ def cell_contrasts(
         (Benjamini-Hochberg over the whole frame), superiority, dz. Empty with one cell.
     """
     against = reference_cell(results) if reference is None else reference
-    heads = {head["cell"]: head for head, _ in by_cell(results)}
+    heads = {head["cell"]: head for head, _ in by_cell(results, ())}
     if against not in heads:
         return pd.DataFrame()
     rows, differences = [], []
@@ -248,13 +249,20 @@ def equivalence(
         (level 1 - 2 alpha), margin, p, equivalent, n_data, interval, level.
     """
     bound = margin_of(endpoint) if margin is None else margin
+    return _equivalence(results, endpoint, bound, alpha).copy()
+
+
+# The table and the answer ask for the same thousands of tests.
+@lru_cache(maxsize=8)
+def _equivalence(results: Results, endpoint: str, bound: float, alpha: float) -> pd.DataFrame:
     wide = _by_seeds(results, endpoint)
     seeds = wide.index.get_level_values("data_seed")
+    columns = dict(zip(wide, wide.to_numpy().T, strict=True))
     rows = []
     for factor, cell, other, values in _neighbours(results):
-        if cell not in wide or other not in wide:
+        if cell not in columns or other not in columns:
             continue
-        delta = wide[other].to_numpy() - wide[cell].to_numpy()
+        delta = columns[other] - columns[cell]
         test = equivalence_test(delta, seeds, margin=bound, alpha=alpha)
         rows.append(
             {
@@ -284,7 +292,8 @@ def _neighbours(results: Results) -> list[tuple[str, str, str, tuple[Any, Any]]]
     pairs = []
     for factor in factors:
         rest = [name for name in factors if name != factor]
-        groups = [frame] if not rest else [g for _, g in frame.groupby(rest, sort=False)]
+        slim = frame[["cell", *factors]]
+        groups = [slim] if not rest else [g for _, g in slim.groupby(rest, sort=False)]
         for group in groups:
             rows = list(group.drop_duplicates(factor).sort_values(factor)[["cell", factor]].values)
             if len(frame) <= ALL_PAIRS:

@@ -36,7 +36,7 @@ def draw_coverage(results: Results) -> Drawn:
     protocols = [name for name in PROTOCOLS if (frame["protocol"] == name).any()]
     if not factors:
         return _coverage_of_one_cell(results, frame, protocols)
-    panels = panels_of(frame, factors[1:])
+    panels = panels_of(results, frame, factors[1:])
     figure = new_figure(
         min(theme.FULL_WIDTH * 1.6, max(theme.FULL_WIDTH, 2.7 * len(panels))),
         0.5 + 2.7 * len(protocols),
@@ -56,6 +56,7 @@ def draw_coverage(results: Results) -> Drawn:
             elif not title:
                 ax.set_title(theme.PROTOCOL_NAMES[protocol])
             ax.label_outer()
+            figures.turn_crowded_ticks(ax, figure.get_figwidth() / (len(panels) + 0.5))
             if title and column == 0:
                 ax.set_ylabel(f"{protocol} protocol\n{theme.name_of('coverage')}")
     legend_below(figure, axes[0, 0])
@@ -244,7 +245,7 @@ def draw_count_by_size(results: Results) -> Drawn:
     true_k = results.trials.groupby("cell")["n_components"].first().astype(float)
     for name in ("estimate", "low", "high"):
         frame[name] = frame[name] * frame["cell"].map(true_k)
-    panels = panels_of(frame, [name for name in factors if name != x])
+    panels = panels_of(results, frame, [name for name in factors if name != x])
     protocols = [name for name in PROTOCOLS if (frame["protocol"] == name).any()]
     figure = new_figure(theme.FULL_WIDTH, 0.4 + 2.6 * len(panels))
     axes = figure.subplots(len(panels), len(protocols), squeeze=False)

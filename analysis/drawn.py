@@ -63,26 +63,55 @@ def cells_to_draw(results: Results, frame: pd.DataFrame) -> list[str]:
 
     When there are too many: those that differ from the reference cell in the main factor alone.
     """
-    present = [cell for cell in summary.cells(results)["cell"] if cell in set(frame["cell"])]
+    drawable = set(frame["cell"])
+    present = [cell for cell in summary.cells(results)["cell"] if cell in drawable]
     factors = summary.independent_factors(summary.cells(results), results.manifest.factors)
     if len(present) > MAX_LINES and len(factors) > 1:
         table = summary.cells(results).set_index("cell")
-        others = table[factors[1:]].astype(str)
-        same = (others == others.loc[summary.reference_cell(results)]).all(axis=1)
+        same = _as_in_reference(results, table, factors[1:])
         present = [cell for cell in present if same[cell]]
     return thinned(present)
 
 
-def panels_of(frame: pd.DataFrame, factors: list[str]) -> list[tuple[str, pd.DataFrame]]:
-    """Split a frame by the factors that are not on the x axis; at most MAX_PANELS parts."""
+def _as_in_reference(results: Results, frame: pd.DataFrame, factors: list[str]) -> pd.Series:
+    """Mark the rows whose levels of some factors are those of the reference cell."""
+    levels = summary.cells(results).set_index("cell")[factors].astype(str)
+    own = levels.loc[summary.reference_cell(results)]
+    return (frame[factors].astype(str) == own).all(axis=1)
+
+
+def near_groups(
+    results: Results, frame: pd.DataFrame, factors: list[str], n: int
+) -> list[tuple[tuple[Any, ...], pd.DataFrame]]:
+    """Split a frame by factors into at most n parts: their levels, and the rows.
+
+    When there are too many: those that differ from the reference cell in the first factor alone,
+    its own among them.
+    """
+    groups = list(frame.groupby(factors, sort=False, dropna=False))
+    if len(groups) <= n:
+        return groups
+    near = frame[_as_in_reference(results, frame, factors[1:])]
+    groups = list(near.groupby(factors, sort=False, dropna=False)) or groups
+    own = [bool(_as_in_reference(results, rows, factors).all()) for _, rows in groups]
+    kept = thinned(list(range(len(groups))), n)
+    if True in own and own.index(True) not in kept:
+        kept[0] = own.index(True)
+    return [groups[index] for index in sorted(kept)]
+
+
+def panels_of(
+    results: Results, frame: pd.DataFrame, factors: list[str], n: int = MAX_PANELS
+) -> list[tuple[str, pd.DataFrame]]:
+    """Split a frame by the factors that are not on the x axis; at most n parts, with titles."""
     if not factors:
         return [("", frame)]
     panels = []
-    for levels, part in frame.groupby(factors, sort=False, dropna=False):
+    for levels, part in near_groups(results, frame, factors, n):
         named = zip(factors, levels, strict=True)
         title = "\n".join(f"{theme.name_of(n)} = {theme.level_text(v)}" for n, v in named)
         panels.append((title, part))
-    return panels[:MAX_PANELS]
+    return panels
 
 
 def limits_of(points: pd.DataFrame, columns: list[str]) -> list[tuple[float, float]]:

@@ -5,6 +5,8 @@ Each builder takes `Results` and returns a `Drawn`, or raises `NotApplicable` wi
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -18,17 +20,22 @@ from analysis import (
     theory_figures,
 )
 from analysis.drawn import (
+    MAX_LINES,
     Drawn,
     NotApplicable,
     cells_to_draw,
     legend_below,
     listed,
+    near_groups,
     new_figure,
     panels_of,
     thinned,
 )
 from analysis.load import Results
 from analysis.reference import REPORTED
+
+# Inches that a printed page has room for.
+PAGE_HEIGHT = 10.0
 
 
 def draw_endpoints(results: Results) -> Drawn:
@@ -41,9 +48,11 @@ def draw_endpoints(results: Results) -> Drawn:
     if not factors:
         raise NotApplicable("nothing is swept here; the endpoints are in the tables")
     others = factors[1:]
-    groups = frame[others].astype(str).agg(", ".join, axis=1) if others else None
-    frame = frame.assign(group=groups) if others else frame
-    levels = thinned(list(dict.fromkeys(frame["group"]))) if others else []
+    if others:
+        near = near_groups(results, frame, others, MAX_LINES)
+        frame = frame.loc[sorted(index for _, rows in near for index in rows.index)]
+        frame = frame.assign(group=frame[others].astype(str).agg(", ".join, axis=1))
+    levels = list(dict.fromkeys(frame["group"])) if others else []
     endpoints = list(dict.fromkeys(frame["endpoint"]))[::-1]
     figure = new_figure(theme.FULL_WIDTH * 1.15, 2.9 + 0.2 * len(levels) / 3)
     axes = figure.subplots(1, len(endpoints), squeeze=False)[0]
@@ -105,12 +114,12 @@ def draw_recall_spurious(results: Results) -> Drawn:
 
 def draw_loss_curves(results: Results) -> Drawn:
     """Training losses by epoch; the original's numbers when its cell is among them."""
-    frame = summary.losses_by_epoch(results)
+    shown = cells_to_draw(results, _with_losses(results))
+    # Averages of the cells that are not drawn would take minutes and gigabytes.
+    frame = summary.losses_by_epoch(results, shown)
     if frame.empty:
         raise NotApplicable("no trial finished training, so there is no loss to draw")
-    shown = cells_to_draw(results, frame)
     colors = theme.level_colors(shown)
-    frame = frame[frame["cell"].isin(shown)]
     reported = _reported(results, int(frame["epoch"].max()))
     figure = new_figure(theme.FULL_WIDTH, 3.1)
     axes = figure.subplots(1, 2)
@@ -126,6 +135,13 @@ def draw_loss_curves(results: Results) -> Drawn:
         f"with one line for each of {len(shown)} cells.",
         "summary.losses_by_epoch(load_results(PATH))",
     )
+
+
+def _with_losses(results: Results) -> pd.DataFrame:
+    """Keep the finished trials whose curves hold a loss."""
+    known = results.curves[["recon", "kl_nats"]].notna().any(axis=1)
+    done = summary.done_trials(results.trials)
+    return done[done["trial_id"].isin(results.curves.loc[known, "trial_id"].unique())]
 
 
 def _reported(results: Results, last_epoch: int) -> pd.DataFrame | None:
@@ -206,8 +222,14 @@ def draw_collapse(results: Results) -> Drawn:
     trials = frame[frame["latent_dim"].isin(widths)].drop_duplicates("trial_id")
     theory_figures.plot_active_units(trials, colors=theme.level_colors(widths), ax=left)
     theory_figures.plot_latent_kl(frame, colors=theme.level_colors(ranks), ax=right)
-    left.legend(loc="best", fontsize=7)
-    right.legend(loc="best", fontsize=7)
+    for ax in (left, right):
+        # Among thousands of points no place is free.
+        many = len(frame) > theory_figures.MANY_POINTS
+        place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17)}
+        place |= {"ncols": 3, "markerscale": 2.5}
+        legend = ax.legend(fontsize=7, **(place if many else {"loc": "best"}))
+        for handle in legend.legend_handles if many else ():
+            handle.set_alpha(1)
     return Drawn(
         figure,
         frame,
@@ -229,14 +251,18 @@ def draw_response_surface(results: Results) -> Drawn:
     if frame.empty:
         raise NotApplicable("no finished trial has the primary endpoints")
     x, y = factors[:2]
-    panels = panels_of(frame, factors[2:])[:5]
+    n_endpoints = frame["endpoint"].nunique()
+    per_row = max(1, 15 // frame[x].nunique())
+    height = 0.27 * frame[y].nunique() + 0.95
+    # As many panels as a page is high.
+    n_panels = min(5, int(PAGE_HEIGHT // height) * per_row // n_endpoints)
+    panels = panels_of(results, frame, factors[2:], max(1, n_panels))
     drawn = pd.concat([part for _, part in panels])
     endpoints = list(dict.fromkeys(drawn["endpoint"]))[::-1]
-    n_x, n_y = drawn[x].nunique(), drawn[y].nunique()
     maps = [(endpoint, title, part) for endpoint in endpoints for title, part in panels]
-    n_columns = min(len(maps), max(1, 15 // n_x))
+    n_columns = min(len(maps), per_row)
     n_rows = -(-len(maps) // n_columns)
-    figure = new_figure(theme.FULL_WIDTH, n_rows * (0.27 * n_y + 0.95))
+    figure = new_figure(theme.FULL_WIDTH, n_rows * height)
     axes = np.ravel(figure.subplots(n_rows, n_columns, squeeze=False))
     for ax, (endpoint, title, part) in zip(axes, maps, strict=False):
         rows = drawn[drawn["endpoint"] == endpoint]

@@ -25,6 +25,7 @@ from analysis.factor_axis import FactorAxis, set_factor_axis
 FloatArray = NDArray[np.float64]
 # Above this share at the ceiling a cell's mean is not to be read without it.
 SHOWN_SHARE = 0.05
+LETTERS_PER_INCH = 14
 
 
 def plot_loss_curves(
@@ -446,6 +447,13 @@ def _mark_nulls(ax: Axes, nulls: pd.DataFrame) -> None:
         style: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "zorder": 6}
         text = ax.annotate(name, place, size=7, xytext=(0, -11), **style)
         text.set_path_effects([withStroke(linewidth=2, foreground="white")])
+
+
+def turn_crowded_ticks(ax: Axes, width: float) -> None:
+    """Turn the x labels of a panel of so many inches where they would run into each other."""
+    letters = sum(len(label.get_text()) + 2 for label in ax.get_xticklabels())
+    if letters > LETTERS_PER_INCH * width:
+        ax.tick_params(axis="x", labelrotation=60)
 
 
 def plain_log_ticks(ax: Axes, which: str) -> None:

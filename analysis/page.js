@@ -1,5 +1,6 @@
 "use strict";
-// The page works without this script: tables are then plain, and cells show their facts alone.
+// The page works without this script: tables are then plain, those of many rows empty, and cells
+// show their facts alone.
 
 const modules = {};
 
@@ -39,6 +40,7 @@ function plotly() {
 
 async function makeTable(table, options = {}) {
   const DataTable = await dataTables();
+  if (table.dataset.rows) table.tBodies[0].innerHTML = await unpack(table.dataset.rows);
   const rows = options.data ? options.data.length : table.tBodies[0].rows.length;
   const name = table.dataset.name;
   const made = new DataTable(table, {

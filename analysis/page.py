@@ -20,6 +20,8 @@ from analysis.load import Manifest, Results
 from analysis.tables import Table
 
 _HERE = Path(__file__).parent
+# Nobody reads more rows without the script that sorts and filters them, which can unpack them too.
+PLAIN_ROWS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +39,17 @@ class FigureEntry:
 
 @dataclass(frozen=True, slots=True)
 class TableEntry:
-    """A table as the page shows it; without rows when `reason` says why it is left out."""
+    """A table as the page shows it; empty when `reason` says why it is left out.
+
+    `body` is its HTML; that of more than `PLAIN_ROWS` rows is packed, in `rows`.
+    """
 
     name: str
     title: str
     reason: str = ""
     caption: str = ""
     body: str = ""
+    rows: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,11 +129,21 @@ def certificate(folder: Path) -> str:
 
 def table_entry(name: str, table: Table) -> TableEntry:
     """Turn a table into what the page shows."""
-    return TableEntry(name, table.title, caption=table.caption, body=_table_html(table))
+    head, rows = _table_html(table)
+    if len(table.shown) <= PLAIN_ROWS:
+        return TableEntry(name, table.title, caption=table.caption, body=_with_rows(head, rows))
+    caption = f"{table.caption} {len(table.shown)} rows, which show only where scripts run."
+    return TableEntry(
+        name, table.title, caption=caption, body=_with_rows(head, ""), rows=packed(rows)
+    )
 
 
-def _table_html(table: Table) -> str:
-    """Write the rows with row headings, so that a screen reader can name each number.
+def _with_rows(head: str, rows: str) -> str:
+    return f"{head}<tbody>{rows}</tbody>"
+
+
+def _table_html(table: Table) -> tuple[str, str]:
+    """Write head and rows with row headings, so that a screen reader can name each number.
 
     Cells that start with a number are sorted by it: "1.82 [1.75, 1.90]" is 1.82.
     """
@@ -142,7 +158,7 @@ def _table_html(table: Table) -> str:
             key = f' data-order="{order[index]:g}"' if order is not None else ""
             cells.append(f"<{tag}{key}>{html.escape(str(value))}</{tag[:2]}>")
         lines.append(f"<tr>{''.join(cells)}</tr>")
-    return f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
+    return f"<thead><tr>{head}</tr></thead>", "".join(lines)
 
 
 def _sort_keys(column: pd.Series) -> list[float] | None:

@@ -18,6 +18,7 @@ import pandas as pd
 from analysis import stats
 from analysis.agreement import agreement
 from analysis.cells import (
+    COUNT_COLUMNS,
     PRIMARY_ENDPOINTS,
     by_cell,
     cells,
@@ -111,9 +112,15 @@ def endpoints_by_cell(
         over all planned trials if those without a value were all at one end of what the quantity
         can be (infinite where it has no end).
     """
+    return _endpoints_by_cell(results, tuple(endpoints), level).copy()
+
+
+# Figure, tables, captions and answer ask for the same estimates: they are bootstrapped once.
+@lru_cache(maxsize=4)
+def _endpoints_by_cell(results: Results, endpoints: tuple[str, ...], level: float) -> pd.DataFrame:
     planned = owed_trials(results)
     heads, samples, bounds = [], [], []
-    for head, group in by_cell(results):
+    for head, group in by_cell(results, ["data_seed", *endpoints]):
         for name in endpoints:
             ends = BOUNDS.get(name, (-np.inf, np.inf))
             lost = _lost_bounds(group[name], int(planned[head["cell"]]), ends)
@@ -154,12 +161,11 @@ def coverage_by_cell(results: Results, *, level: float = 0.95) -> pd.DataFrame:
     return _coverage_by_cell(results, level).copy()
 
 
-# Figure, tables, captions and answer ask for the same estimates: they are bootstrapped once.
 @lru_cache(maxsize=4)
 def _coverage_by_cell(results: Results, level: float) -> pd.DataFrame:
     planned = owed_trials(results)
     heads, samples, bounds = [], [], []
-    for head, group in by_cell(results):
+    for head, group in by_cell(results, COUNT_COLUMNS):
         # A control is counted once for each mixture, however many trials share it.
         controls = group.drop_duplicates("control_id")
         for source, protocol in counted_pairs(group):
@@ -186,7 +192,7 @@ def _coverage_by_cell(results: Results, level: float) -> pd.DataFrame:
 
 def _coverage_range(group: pd.DataFrame, protocol: str) -> tuple[float, float]:
     """Give the smallest and largest coverage that the protocol can find."""
-    first = group.iloc[0]
+    first = {name: group[name].iloc[0] for name in ("k_min", "k_max", "n_components")}
     low, high = ORIGINAL_RANGE if protocol == "original" else (first["k_min"], first["k_max"])
     true_k = float(first["n_components"])
     return float(low) / true_k, float(high) / true_k
@@ -235,8 +241,17 @@ def coverage_trials(results: Results) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def losses_by_epoch(results: Results, *, level: float = 0.95) -> pd.DataFrame:
+def losses_by_epoch(
+    results: Results, cells: Sequence[str] | None = None, *, level: float = 0.95
+) -> pd.DataFrame:
     """Average the training curves within data seeds, then over them.
+
+    Parameters
+    ----------
+    results : Results
+    cells : sequence of str or None
+        Whose curves; None: every cell's, which takes gigabytes at ten thousand trials.
+    level : float
 
     Returns
     -------
@@ -245,10 +260,13 @@ def losses_by_epoch(results: Results, *, level: float = 0.95) -> pd.DataFrame:
         data-seed means, or the range over init seeds when there is one data seed.
     """
     done = done_trials(results.trials)
+    curves = results.curves[["trial_id", "epoch", "recon", "kl_nats"]]
+    if cells is not None:
+        done = done[done["cell"].isin(cells)]
+        curves = curves[curves["trial_id"].isin(done["trial_id"])]
     seeds = done.set_index("trial_id")[["cell", "data_seed"]]
     long = (
-        results.curves[["trial_id", "epoch", "recon", "kl_nats"]]
-        .join(seeds, on="trial_id", how="inner")
+        curves.join(seeds, on="trial_id", how="inner")
         .melt(["trial_id", "cell", "data_seed", "epoch"], var_name="quantity")
         .dropna(subset=["value"])
     )

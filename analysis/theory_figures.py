@@ -15,6 +15,9 @@ from matplotlib.axes import Axes
 from analysis import theme
 from analysis.figures import plain_log_ticks
 
+# Above this, edged points hide each other.
+MANY_POINTS = 6000
+
 
 def plot_rate_distortion(
     frame: pd.DataFrame,
@@ -83,7 +86,7 @@ def plot_active_units(
     _mark_threshold(ax)
     for index, (q, color) in enumerate(colors.items()):
         rows = frame[frame["latent_dim"] == q]
-        style: dict[str, Any] = {"s": 18, "alpha": 0.7, "lw": 0.3, "edgecolor": "white"}
+        style = _point_style(18, len(frame))
         style |= {"color": color, "marker": "oD^sv"[index % 5], "rasterized": True} | kwargs
         # Whole numbers would hide each other: levels of q stand a little apart.
         height = rows["active_units"] + 0.06 * (index - (len(colors) - 1) / 2)
@@ -114,12 +117,19 @@ def plot_latent_kl(
     _mark_threshold(ax)
     for index, (rank, color) in enumerate(colors.items()):
         rows = frame[frame["rank"] == rank]
-        style: dict[str, Any] = {"s": 14, "alpha": 0.7, "lw": 0.3, "edgecolor": "white"}
+        style = _point_style(14, len(frame))
         style |= {"color": color, "marker": "oD^sv"[index % 5], "rasterized": True} | kwargs
         ax.scatter(rows["ratio"], rows["kl_nats"], label=f"latent {rank}", **style)
     ax.set(ylabel="KL of a latent (nats)", xlabel="beta / (2 lambda_1)")
     _set_ratio_axis(ax, frame["ratio"])
     return ax
+
+
+def _point_style(size: int, n: int) -> dict[str, Any]:
+    """Give edged points; thousands are small and faint, so that their density shows."""
+    if n > MANY_POINTS:
+        return {"s": 3, "alpha": 0.25, "lw": 0}
+    return {"s": size, "alpha": 0.7, "lw": 0.3, "edgecolor": "white"}
 
 
 def _mark_threshold(ax: Axes) -> None:

@@ -1,6 +1,7 @@
 """Figures are compared by their artists, not by their pixels."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import matplotlib as mpl
 import numpy as np
@@ -157,6 +158,21 @@ def test_factor_ticks_are_the_levels(ax: Axes) -> None:
     set_factor_axis(ax, pd.Series([0.1, 0.3, 100.0]))
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0.1", "0.3", "100"]
     assert ax.get_xlim()[0] < 0.1
+
+
+@pytest.mark.parametrize(("width", "rotation"), [(1.9, 60), (6.0, 0)])
+def test_ticks_are_turned_where_they_would_collide(
+    ax: Axes, width: float, rotation: float
+) -> None:
+    set_factor_axis(ax, pd.Series([0.125, 0.251, 0.512, 1.024, 2.048, 4.096]))
+    figures.turn_crowded_ticks(ax, width)
+    ax.figure.set_size_inches(width, 2)
+    ax.figure.draw_without_rendering()
+    labels = ax.get_xticklabels()
+    assert {label.get_rotation() for label in labels} == {rotation}
+    if not rotation:
+        boxes = [label.get_window_extent() for label in labels]
+        assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_style_changes_nothing_outside() -> None:

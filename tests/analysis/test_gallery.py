@@ -1,9 +1,12 @@
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
 
-from analysis import theme
+from analysis import endpoint_gallery, summary, theme, theory_figures
+from analysis.drawn import near_groups
 from analysis.gallery import FIGURES, Drawn, NotApplicable
 from analysis.load import Results, load_results
 
@@ -37,6 +40,78 @@ def test_many_factors_make_panels(build: Callable[..., Path], tmp_path: Path) ->
     losses = _draw("loss_curves", results)
     assert losses.data["cell"].nunique() == 3
     assert "3 of 12 cells" in losses.caption
+
+
+def _wide(build: Callable[..., Path], folder: Path, **sizes: int) -> Results:
+    """Make a full factorial of so many levels of q, beta and K, one trial a cell."""
+    levels = {"latent_dim": range(1, sizes["q"] + 1), "kl_weight": range(1, sizes["beta"] + 1),
+              "n_components": range(2, sizes["k"] + 2)}  # fmt: skip
+    cells = [dict(zip(levels, values, strict=True)) for values in product(*levels.values())]
+    return load_results(
+        build(folder, factors=tuple(levels), cells=cells, seeds=(1, 1), n_points=0,
+              fixed={"epochs": 1, "k_max": 6})
+    )  # fmt: skip
+
+
+def test_panels_beyond_a_page_are_those_near_the_reference(
+    build: Callable[..., Path], tmp_path: Path
+) -> None:
+    # On the x axis is beta; K and q make twelve panels, the reference (the first cell) q = 1.
+    results = _wide(build, tmp_path / "wide", q=3, beta=5, k=4)
+    coverage = _draw("coverage", results)
+    assert set(coverage.data["latent_dim"]) == {1}
+    assert coverage.data["n_components"].nunique() == 4
+    assert "40 cells are left out, those far from latent_dim=1" in coverage.caption
+    endpoints = _draw("endpoints", results)
+    texts = [text.get_text() for text in endpoints.figure.legends[0].get_texts()]
+    assert texts == [f"{k}, 1" for k in range(2, 6)]
+    assert set(endpoints.data["latent_dim"]) == {1}
+    assert "20 of 60 cells" in endpoints.caption
+
+
+def test_a_response_surface_fits_a_page(
+    build: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = _wide(build, tmp_path / "maps", q=2, beta=3, k=3)
+    whole = _draw("response_surface", results)
+    assert whole.data["cell"].nunique() == 18
+    monkeypatch.setattr(endpoint_gallery, "PAGE_HEIGHT", 0.6 * whole.figure.get_figheight())
+    drawn = _draw("response_surface", results)
+    assert drawn.figure.get_figheight() <= endpoint_gallery.PAGE_HEIGHT
+    assert set(drawn.data["latent_dim"]) == {1}
+    assert "9 of 18 cells are left out, those far from latent_dim=1" in drawn.caption
+
+
+def test_the_reference_is_among_the_groups_kept(
+    build: Callable[..., Path], tmp_path: Path
+) -> None:
+    cells = [{"latent_dim": 1, "n_components": k} for k in (4, 8, 10, 20)]
+    folder = build(tmp_path / "one", factors=("n_components",), cells=cells, seeds=(1, 1),
+                   n_points=0)  # fmt: skip
+    results = load_results(folder)
+    cell = summary.reference_cell(results)
+    frame = summary.cells(results)
+    ((levels, rows),) = near_groups(results, frame, ["n_components"], 1)
+    assert rows["cell"].tolist() == [cell]
+    assert len(near_groups(results, frame, ["n_components"], 4)) == 4
+    assert levels == (rows["n_components"].iloc[0],)
+
+
+def test_thousands_of_latents_are_drawn_small(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept = replace(results, manifest=replace(results.manifest, factors=("kl_weight",)))
+    edged = _draw("collapse", swept).figure.axes[1].collections[0]
+    monkeypatch.setattr(theory_figures, "MANY_POINTS", 100)
+    figure = _draw("collapse", swept).figure
+    assert figure.axes[1].collections[0].get_sizes()[0] < edged.get_sizes()[0] / 4
+    figure.draw_without_rendering()
+    # No legend lies on points, and none leaves the figure.
+    for axes in figure.axes:
+        box = axes.get_legend().get_window_extent()
+        assert box.y1 <= axes.get_window_extent().y0
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert box.y0 >= figure.bbox.y0
 
 
 def test_categories_are_not_joined_by_lines(build: Callable[..., Path], tmp_path: Path) -> None:

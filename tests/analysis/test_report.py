@@ -1,16 +1,20 @@
+import base64
+import gzip
+import json
 import re
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from PIL import Image
 
-from analysis import report, theme
+from analysis import cell_pages, page, report, theme
 from analysis.gallery import FIGURES, SEARCH_FIGURES
 from analysis.kept_gallery import keep_gallery
-from analysis.load import load_results
+from analysis.load import Results, load_results
 from analysis.tables import TABLES
 
 
@@ -220,6 +224,44 @@ def test_several_sweeps_make_one_page_and_latex_documents(
     assert r"\input{tables/compute.tex}" in document
     assert (tmp_path / "one" / "figures" / "composition.pdf").exists()
     assert report.main([str(folders[0]), str(folders[0])]) == 2
+
+
+def test_rows_of_a_long_table_are_packed(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = TABLES["coverage"](results)
+    plain = page.table_entry("coverage", table)
+    assert (plain.rows, plain.body.count("<tr>")) == ("", 1 + len(table.shown))
+    monkeypatch.setattr(page, "PLAIN_ROWS", len(table.shown) - 1)
+    long = page.table_entry("coverage", table)
+    rows = gzip.decompress(base64.b64decode(long.rows)).decode()
+    assert plain.body == long.body.replace("<tbody></tbody>", f"<tbody>{rows}</tbody>")
+    assert f"{len(table.shown)} rows, which show only where scripts run" in long.caption
+
+
+def test_a_page_of_many_cells_has_fewer_curves_and_points_of_each(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def content(pages: list[Any]) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(pages[1].payload)))
+        return found
+
+    whole = cell_pages.cell_pages(results)
+    assert len(content(whole)["curves"]["samples"]) == 10
+    assert (whole[1].n_points, len(content(whole)["clouds"]["data"]["x"])) == (300, 300)
+    monkeypatch.setattr(cell_pages, "PAGE_CURVE_SEEDS", 5 * len(whole))
+    monkeypatch.setattr(cell_pages, "PAGE_POINTS", 120 * len(whole))
+    few = cell_pages.cell_pages(results)
+    assert content(few)["curves"]["samples"] == content(whole)["curves"]["samples"][:5]
+    assert (few[1].n_points, len(content(few)["clouds"]["data"]["x"])) == (120, 120)
+    # However many the cells, each shows some.
+    monkeypatch.setattr(cell_pages, "PAGE_CURVE_SEEDS", 0)
+    monkeypatch.setattr(cell_pages, "PAGE_POINTS", 0)
+    least = cell_pages.cell_pages(results)
+    assert len(content(least)["curves"]["samples"]) == cell_pages.FEWEST_CURVE_SEEDS
+    assert least[1].n_points == cell_pages.FEWEST_POINTS
+    # The seeds are all there.
+    assert content(least)["seeds"] == content(whole)["seeds"]
 
 
 def test_a_certificate_is_shown(tmp_path: Path) -> None:

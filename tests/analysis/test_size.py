@@ -1,4 +1,4 @@
-"""Ten thousand trials in half of the memory that a report may take; `make bench` has the time."""
+"""What a report of ten thousand trials may take of memory and disk; `make bench` has the time."""
 
 import subprocess
 import sys
@@ -38,3 +38,27 @@ def test_ten_thousand_trials(many_trials: Path) -> None:
     assert trials == 9900
     assert made >= 9
     assert megabytes < 1000
+
+
+REPORT = """
+import resource, sys
+from analysis.report import main
+assert main([sys.argv[1], "--out", sys.argv[2]]) == 0
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+@pytest.mark.slow
+def test_the_whole_report_of_ten_thousand_trials(many_trials: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", REPORT, str(many_trials), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout.split()[-1]) < 2000
+    page = tmp_path / "report.html"
+    assert page.stat().st_size < 10e6
+    text = page.read_text(encoding="utf-8")
+    # Nothing is missing: every cell has its entry, every table its rows.
+    assert text.count('<details class="cell"') == 330
+    assert "2640 rows, which show only where scripts run" in text
+    # No figure is higher than a page, or too large a file for an editor.
+    for svg in (tmp_path / "figures").glob("*.svg"):
+        assert svg.stat().st_size < 1e6

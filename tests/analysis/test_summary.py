@@ -100,6 +100,13 @@ def test_losses_by_epoch_match_the_rows(results: Results) -> None:
     assert row["interval"] == "t"
 
 
+def test_losses_of_some_cells_are_those_of_all(results: Results) -> None:
+    some = ["latent_dim=2", "latent_dim=8"]
+    whole = summary.losses_by_epoch(results)
+    whole = whole[whole["cell"].isin(some)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(summary.losses_by_epoch(results, some), whole)
+
+
 def test_one_data_seed_shows_the_range_over_init_seeds(replay: Results) -> None:
     frame = summary.losses_by_epoch(replay)
     assert set(frame["interval"]) == {"range"}
