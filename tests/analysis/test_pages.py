@@ -115,6 +115,18 @@ def test_a_cell_opens_by_its_address(browser: Any, page_file: Path) -> None:
     tab.close()
 
 
+def _wait_for_turn(
+    page: Any, look: Callable[[], dict[str, float]], before: dict[str, float]
+) -> dict[str, float]:
+    """Wait until the eye has moved; drawing in software takes its time."""
+    for _ in range(50):
+        page.wait_for_timeout(200)
+        now = look()
+        if max(abs(now[axis] - before[axis]) for axis in "xyz") > 0.05:
+            return now
+    raise AssertionError(f"the picture does not turn: {before} to {now}")
+
+
 def test_points_turn_by_mouse_and_by_buttons(page: Any) -> None:
     cell = _open_cell(page, 2)
     eye = "place => ({...place._fullLayout.scene.camera.eye})"
@@ -127,14 +139,12 @@ def test_points_turn_by_mouse_and_by_buttons(page: Any) -> None:
     page.mouse.down()
     page.mouse.move(x + 90, y + 30, steps=8)
     page.mouse.up()
-    page.wait_for_timeout(300)
-    turned = place.evaluate("place => ({...place._fullLayout.scene._scene.getCamera().eye})")
-    assert abs(turned["x"] - before["x"]) > 0.05
+    seen = "place => ({...place._fullLayout.scene._scene.getCamera().eye})"
+    turned = _wait_for_turn(page, lambda: place.evaluate(seen), before)
     button = cell.get_by_role("button", name="turn left")
     button.focus()
     page.keyboard.press("Enter")
-    page.wait_for_timeout(300)
-    assert abs(place.evaluate(eye)["x"] - turned["x"]) > 0.05
+    _wait_for_turn(page, lambda: place.evaluate(eye), turned)
     cell.get_by_role("button", name="samples", exact=True).click()
     visible = place.evaluate("place => place.data.map(trace => trace.visible)")
     assert visible == [False, False, True]

@@ -45,10 +45,12 @@ def main() -> None:
         follow(command, lambda: None)
         return
     os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16))
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    temporary = tempfile.mkdtemp(prefix="rc", dir="/tmp")
+    # There Ray notes the address of "the" cluster of this machine: others have their own note.
+    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_TMPDIR=temporary)
+    (Path(temporary) / "ray").mkdir()
     from ray.cluster_utils import Cluster
 
-    temporary = tempfile.mkdtemp(prefix="rc", dir="/tmp")
     head = {**NODE, "include_dashboard": False, "temp_dir": temporary}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     worker = cluster.add_node(**NODE)
