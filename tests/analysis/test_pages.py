@@ -73,20 +73,33 @@ def _open_cell(page: Any, number: int) -> Any:
     return cell
 
 
+def _first_cells(table: Any) -> list[str]:
+    first = "rows => rows.map(row => row.cells[0].textContent)"
+    return table.locator("tbody tr").evaluate_all(first)
+
+
+def _wait_for_rows(page: Any, table: Any, wanted: list[str]) -> None:
+    """Wait for an order of the rows: they are sorted after a click has been answered."""
+    for _ in range(50):
+        if _first_cells(table) == wanted:
+            return
+        page.wait_for_timeout(200)
+    assert _first_cells(table) == wanted
+
+
 def test_tables_sort_and_filter(page: Any) -> None:
     table = page.locator("#table-headline + .scroll table")
-    first = "rows => rows.map(row => row.cells[0].textContent)"
-    rows = table.locator("tbody tr")
-    assert rows.evaluate_all(first) == [str(q) for q in range(1, 10)]
+    widths = [str(q) for q in range(1, 10)]
+    assert _first_cells(table) == widths
     head = table.locator("thead th").first
     head.click()
+    table.locator("thead th[aria-sort=ascending]").wait_for()
     head.click()
-    assert rows.evaluate_all(first) == [str(q) for q in range(9, 0, -1)]
+    _wait_for_rows(page, table, widths[::-1])
     # By keyboard too.
     head.locator("[role=button], span.dt-column-order").first.focus()
     page.keyboard.press("Enter")
-    page.wait_for_timeout(500)
-    assert rows.evaluate_all(first) == [str(q) for q in range(1, 10)]
+    _wait_for_rows(page, table, widths)
     box = page.locator("#table-coverage + .scroll input[type=search]")
     box.fill("decoder")
     found = page.locator("#table-coverage + .scroll tbody tr").all_inner_texts()
