@@ -83,8 +83,8 @@ def test_golden_ids() -> None:
 
 
 GOLDEN = [
-    ("768995002fbfdc80", "ceff229f30ef6b4d", "fcece76bd7a80675", "dfb04362060db9f1"),
-    ("6a97d298cd8b330c", "7b9a91dbfac2174f", "4705b717c83a27c5", "86fd38270adb0488"),
+    ("768995002fbfdc80", "ceff229f30ef6b4d", "20d18a5193f78e1a", "198fba2006a85a38"),
+    ("6a97d298cd8b330c", "7b9a91dbfac2174f", "a540e68e9f846e2e", "7138724cf20d8309"),
 ]
 
 

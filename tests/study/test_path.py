@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from study.cloud import Cloud
 from study.detector import search_path
@@ -40,4 +41,5 @@ def test_a_proposal_that_cannot_win_is_given_up() -> None:
     best = path.fits[3]
     poor = start._replace(means=start.means[[0, 0, 2]] + np.arange(3)[:, None])
     assert not path.offer(poor)
-    assert path.fits[3] is best
+    # It may come to the same optimum, a last bit above it.
+    assert path.fits[3].log_likelihood == pytest.approx(best.log_likelihood, rel=1e-14)
