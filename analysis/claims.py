@@ -123,6 +123,8 @@ def _read(path: Path) -> pd.DataFrame:
 
 def _value(rows: pd.DataFrame, column: str) -> Any:
     match = _COLUMN.fullmatch(column)
+    if not len(rows):
+        raise ValueError("0 rows match")
     if match is not None:
         value = getattr(rows[match["inner"]], match["how"])()
     elif len(rows) != 1:

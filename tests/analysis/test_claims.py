@@ -60,6 +60,7 @@ def test_texts_without_any_number_are_an_error(
     ("claim", "message"),
     [
         ("<!--= s/t | width == 3 | gain | .1f -->1<!--/-->", "0 rows match"),
+        ("<!--= s/t | width == 3 | max(gain) | .1f -->1<!--/-->", "0 rows match"),
         ("<!--= s/t | | gain | .1f -->1<!--/-->", "2 rows match"),
         ("<!--= s/t | width == 2 | loss | .1f -->1<!--/-->", "loss"),
         ("<!--= s/u | width == 2 | gain | .1f -->1<!--/-->", "is not there"),
