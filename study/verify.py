@@ -17,6 +17,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -308,7 +309,7 @@ def _failed(trial: Trial, error: Exception) -> Verdict:
 
 
 def certificate(name: str, verdicts: Sequence[Verdict], *, seed: int) -> dict[str, Any]:
-    """Make what is written down of a verification."""
+    """Make what is written down of a verification of the results of this name."""
     is_exact = all(verdict.compared == "to the bit" for verdict in verdicts)
     return {
         "results": name,
@@ -374,7 +375,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = open_folder(whole_location(options.path.rstrip("/")))
         trials = choose(folder, options.path, n_trials=options.n, seed=options.seed)
         verdicts = verify(folder, trials, console)
-        outcome = certificate(options.path, verdicts, seed=options.seed)
+        outcome = certificate(PurePath(options.path).name, verdicts, seed=options.seed)
         folder.write_bytes(CERTIFICATE, json.dumps(outcome, indent=1).encode())
     except (ResultsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

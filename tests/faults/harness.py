@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -99,6 +100,8 @@ class Bench:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            # Tests that run in the background of a shell inherit an ignored one.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def run(self, *options: str, **env: str) -> tuple[int, str, str]:
