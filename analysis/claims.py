@@ -2,7 +2,7 @@
 
 In a Markdown file a number is written between two comments, which no reader sees::
 
-    <!--= latent_dims/contrasts | latent_dim == 2 | estimate | .1f -->9.1<!--/-->
+    <!--= latent_dims/contrasts; latent_dim == 2; estimate; .1f -->9.1<!--/-->
 
 The parts are a table (results/SWEEP/tables/TABLE.csv, or else the data of a figure,
 results/SWEEP/figures/TABLE.csv), a row by pandas' query syntax, a column, and a format. Without
@@ -94,10 +94,10 @@ def check_text(text: str, *, name: str, results: Path) -> tuple[str, list[Claim]
 
 
 def _look_up(query: str, *, place: str, results: Path) -> str:
-    parts = [part.strip() for part in " ".join(query.split()).split("|")]
+    parts = [part.strip() for part in " ".join(query.split()).split(";")]
     if len(parts) != 4:
         raise ClaimError(
-            f"{place}: must be table | row | column | format; found {query.strip()!r}"
+            f"{place}: must be table; row; column; format; found {query.strip()!r}"
         )
     table, row, column, form = parts
     sweep, _, name = table.partition("/")

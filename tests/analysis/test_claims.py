@@ -6,7 +6,7 @@ import pytest
 
 from analysis.claims import ClaimError, check_text, main
 
-CLAIM = "A <!--= s/t | width == 2 | gain | .1f -->{}<!--/--> components."
+CLAIM = "A <!--= s/t; width == 2; gain; .1f -->{}<!--/--> components."
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_an_edited_number_is_found_and_put_right(results: Path) -> None:
 
 def test_several_rows_are_put_together(results: Path) -> None:
     text = (
-        "<!--= s/t | | max(gain) | .2f -->?<!--/--> of <!--= s/t | | count(gain) | d -->?<!--/-->"
+        "<!--= s/t; ; max(gain); .2f -->?<!--/--> of <!--= s/t; ; count(gain); d -->?<!--/-->"
     )
     _, claims = check_text(text, name="x.md", results=results)
     assert [claim.found for claim in claims] == ["9.14", "2"]
@@ -44,7 +44,7 @@ def test_a_figure_has_numbers_too(results: Path) -> None:
     folder = results / "s" / "figures"
     folder.mkdir()
     (folder / "f.csv").write_text("k\n7\n")
-    _, (claim,) = check_text("<!--= s/f | | k | d -->?<!--/-->", name="x.md", results=results)
+    _, (claim,) = check_text("<!--= s/f; ; k; d -->?<!--/-->", name="x.md", results=results)
     assert claim.found == "7"
 
 
@@ -59,16 +59,16 @@ def test_texts_without_any_number_are_an_error(
 @pytest.mark.parametrize(
     ("claim", "message"),
     [
-        ("<!--= s/t | width == 3 | gain | .1f -->1<!--/-->", "0 rows match"),
-        ("<!--= s/t | width == 3 | max(gain) | .1f -->1<!--/-->", "0 rows match"),
-        ("<!--= s/t | | gain | .1f -->1<!--/-->", "2 rows match"),
-        ("<!--= s/t | width == 2 | loss | .1f -->1<!--/-->", "loss"),
-        ("<!--= s/u | width == 2 | gain | .1f -->1<!--/-->", "is not there"),
-        ("<!--= s/t | width = 2 | gain | .1f -->1<!--/-->", "is no row"),
-        ("<!--= s/t | width == 2 | gain -->1<!--/-->", "must be table"),
-        ("<!--= s/t | width == 2 | name | .1f -->1<!--/-->", "name"),
-        ("<!--= s/t | width == 2 | std(gain) | .1f -->1<!--/-->", "std"),
-        ("<!--= s/t | width == 2 | gain | .1f -->1", "have no"),
+        ("<!--= s/t; width == 3; gain; .1f -->1<!--/-->", "0 rows match"),
+        ("<!--= s/t; width == 3; max(gain); .1f -->1<!--/-->", "0 rows match"),
+        ("<!--= s/t; ; gain; .1f -->1<!--/-->", "2 rows match"),
+        ("<!--= s/t; width == 2; loss; .1f -->1<!--/-->", "loss"),
+        ("<!--= s/u; width == 2; gain; .1f -->1<!--/-->", "is not there"),
+        ("<!--= s/t; width = 2; gain; .1f -->1<!--/-->", "is no row"),
+        ("<!--= s/t; width == 2; gain -->1<!--/-->", "must be table"),
+        ("<!--= s/t; width == 2; name; .1f -->1<!--/-->", "name"),
+        ("<!--= s/t; width == 2; std(gain); .1f -->1<!--/-->", "std"),
+        ("<!--= s/t; width == 2; gain; .1f -->1", "have no"),
     ],
 )
 def test_a_claim_that_cannot_be_looked_up_says_why(
