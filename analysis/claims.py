@@ -96,9 +96,7 @@ def check_text(text: str, *, name: str, results: Path) -> tuple[str, list[Claim]
 def _look_up(query: str, *, place: str, results: Path) -> str:
     parts = [part.strip() for part in " ".join(query.split()).split(";")]
     if len(parts) != 4:
-        raise ClaimError(
-            f"{place}: must be table; row; column; format; found {query.strip()!r}"
-        )
+        raise ClaimError(f"{place}: must be table; row; column; format; found {query.strip()!r}")
     table, row, column, form = parts
     sweep, _, name = table.partition("/")
     places = [results / sweep / kind / f"{name}.csv" for kind in ("tables", "figures")]

@@ -33,9 +33,7 @@ def test_an_edited_number_is_found_and_put_right(results: Path) -> None:
 
 
 def test_several_rows_are_put_together(results: Path) -> None:
-    text = (
-        "<!--= s/t; ; max(gain); .2f -->?<!--/--> of <!--= s/t; ; count(gain); d -->?<!--/-->"
-    )
+    text = "<!--= s/t; ; max(gain); .2f -->?<!--/--> of <!--= s/t; ; count(gain); d -->?<!--/-->"
     _, claims = check_text(text, name="x.md", results=results)
     assert [claim.found for claim in claims] == ["9.14", "2"]
 
