@@ -213,7 +213,7 @@ def survive(
         while status != 0:
             before[bench.n_runs + 1] = bench.finished()
             status = run(bench, killer if killer.n_kills < n_kills else None)
-            # Ray was killed under it (1; or it was told to stop by what died), or while it started.
+            # Ray was killed under it (1, or stopped before the end), or while it started (2).
             assert status in (None, 0, 1, 2, EXIT_STOPPED), status
             assert bench.n_runs < MOST_RUNS, "the sweep does not end"
             n_runs += 1
