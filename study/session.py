@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import ray._private.utils
 import ray._private.worker
 
 from study.process import Process
@@ -77,6 +78,7 @@ def ray_session(
     with (
         own_folder("ray-") as folder,
         _silent_raylet(),
+        _minimal_ray(unless=dashboard),
         _connected(
             address="local",
             num_cpus=n_workers,
@@ -210,6 +212,25 @@ def _silent_raylet() -> Iterator[None]:
     finally:
         if printer is not None:
             ray._private.worker.print_to_stdstream = printer
+
+
+@contextlib.contextmanager
+def _minimal_ray(*, unless: bool) -> Iterator[None]:
+    """Start Ray's processes as an installation without its dashboard does: two seconds less.
+
+    Otherwise they load the dashboard's libraries, on the same cores, before Ray is up, also when
+    no dashboard is asked for. Ray decides by whether these can be imported.
+    """
+    utils = ray._private.utils
+    check = getattr(utils, "get_dashboard_dependency_error", None)
+    if unless or check is None:
+        yield
+        return
+    utils.get_dashboard_dependency_error = lambda: ImportError("no dashboard was asked for")
+    try:
+        yield
+    finally:
+        utils.get_dashboard_dependency_error = check
 
 
 @contextlib.contextmanager

@@ -5,6 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from ray._private import utils
+
+from study.session import _minimal_ray
 
 # A process of its own: what a first import of Ray did cannot be undone in this one.
 RAY_FIRST = """
@@ -24,3 +27,13 @@ def test_ray_that_was_imported_before_starts_with_our_token() -> None:
     command = [sys.executable, "-c", RAY_FIRST]
     done = subprocess.run(command, env=kept, capture_output=True, text=True, timeout=240)
     assert done.stdout.strip() == "42", done.stderr
+
+
+def test_ray_starts_without_the_dashboards_libraries_unless_they_are_asked_for() -> None:
+    """Ray decides by this function; if it is renamed, every sweep starts two seconds later."""
+    check = utils.get_dashboard_dependency_error
+    with _minimal_ray(unless=False):
+        assert isinstance(utils.get_dashboard_dependency_error(), ImportError)
+    with _minimal_ray(unless=True):
+        assert utils.get_dashboard_dependency_error is check
+    assert utils.get_dashboard_dependency_error is check
