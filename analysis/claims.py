@@ -4,8 +4,9 @@ In a Markdown file a number is written between two comments, which no reader see
 
     <!--= latent_dims/contrasts; latent_dim == 2; estimate; .1f -->9.1<!--/-->
 
-The parts are a table (results/SWEEP/tables/TABLE.csv, or else the data of a figure,
-results/SWEEP/figures/TABLE.csv), a row by pandas' query syntax, a column, and a format. Without
+The parts are a table (results/SWEEP/tables/TABLE.csv, else the data of a figure,
+results/SWEEP/figures/TABLE.csv, else the one row of results/SWEEP/TABLE.json, such as verify), a
+row by pandas' query syntax, a column, and a format. Without
 arguments the command writes the numbers anew; with `--check` it writes
 nothing and fails when one differs. Where several rows match, `min`, `max`, `mean`, `median`, `sum`
 or `count` of the column says what is meant: `min(estimate)`.
@@ -14,6 +15,7 @@ or `count` of the column says what is meant: `min(estimate)`.
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -99,11 +101,15 @@ def _look_up(query: str, *, place: str, results: Path) -> str:
         raise ClaimError(f"{place}: must be table; row; column; format; found {query.strip()!r}")
     table, row, column, form = parts
     sweep, _, name = table.partition("/")
-    places = [results / sweep / kind / f"{name}.csv" for kind in ("tables", "figures")]
+    files = (f"tables/{name}.csv", f"figures/{name}.csv", f"{name}.json")
+    places = [results / sweep / file for file in files]
     path = next((place for place in places if place.is_file()), places[0])
     if not path.is_file():
         raise ClaimError(f"{place}: {path} is not there; run python -m analysis.report first")
-    frame = _read(path)
+    try:
+        frame = _read(path)
+    except ValueError as error:
+        raise ClaimError(f"{place}: {path} cannot be read: {error}") from None
     try:
         rows = frame.query(row) if row else frame
     except Exception as error:  # pandas raises many kinds for a wrong query
@@ -116,6 +122,8 @@ def _look_up(query: str, *, place: str, results: Path) -> str:
 
 @lru_cache
 def _read(path: Path) -> pd.DataFrame:
+    if path.suffix == ".json":
+        return pd.json_normalize(json.loads(path.read_text(encoding="utf-8")))
     return pd.read_csv(path)
 
 

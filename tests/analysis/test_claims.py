@@ -14,6 +14,7 @@ def results(tmp_path: Path) -> Path:
     folder = tmp_path / "results" / "s" / "tables"
     folder.mkdir(parents=True)
     (folder / "t.csv").write_text("width,gain,name\n1,0.25,a\n2,9.14,b\n")
+    (tmp_path / "results" / "s" / "cut.json").write_text('{"n_equal": ')
     return tmp_path / "results"
 
 
@@ -46,6 +47,13 @@ def test_a_figure_has_numbers_too(results: Path) -> None:
     assert claim.found == "7"
 
 
+def test_a_certificate_is_a_table_of_one_row(results: Path) -> None:
+    (results / "s" / "verify.json").write_text('{"n_equal": 10, "trials": [{"result": "equal"}]}')
+    text = "<!--= s/verify; ; n_equal; d -->?<!--/-->"
+    _, (claim,) = check_text(text, name="x.md", results=results)
+    assert claim.found == "10"
+
+
 def test_texts_without_any_number_are_an_error(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,6 +75,7 @@ def test_texts_without_any_number_are_an_error(
         ("<!--= s/t; width == 2; name; .1f -->1<!--/-->", "name"),
         ("<!--= s/t; width == 2; std(gain); .1f -->1<!--/-->", "std"),
         ("<!--= s/t; width == 2; gain; .1f -->1", "have no"),
+        ("<!--= s/cut; ; n_equal; d -->1<!--/-->", "cannot be read"),
     ],
 )
 def test_a_claim_that_cannot_be_looked_up_says_why(
