@@ -58,7 +58,8 @@ def save_figure(drawn: Drawn, stem: Path, results: Results, *, with_pdf: bool = 
     if with_pdf:
         facts = {"Title": drawn.title, "Subject": f"{source}; {drawn.query}", "CreationDate": None}
         drawn.figure.savefig(stem.with_suffix(".pdf"), metadata=facts)
-    drawn.data.to_csv(stem.with_suffix(".csv"), index=False)
+    # Far finer than anyone sees, and half as long as what a float can hold.
+    drawn.data.to_csv(stem.with_suffix(".csv"), index=False, float_format="%.8g")
     return png
 
 
