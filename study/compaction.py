@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from study.folder import ResultsFolder, file_metadata, fit_columns
+from study.folder import ResultsFolder, file_encoding, file_metadata, fit_columns
 from study.footer import seal_file
 from study.results import drop_doubles
 from study.tables import KEYS, SCHEMAS, frame_to_table, pandas_type
@@ -69,7 +69,7 @@ def _merge(folder: ResultsFolder, name: str, target: Path) -> None:
     times = Counter(owner for found in owners for owner in found.to_pylist())
     doubled = pa.array([owner for owner, n in times.items() if n > 1], pa.string())
     schema = SCHEMAS[name].with_metadata(file_metadata())
-    with pq.ParquetWriter(target, schema, compression="zstd", write_page_checksum=True) as writer:
+    with pq.ParquetWriter(target, schema, **file_encoding(schema)) as writer:
         waiting: list[pa.Table] = []
         n_waiting = 0
         for rows in _undoubled(folder, name, key, doubled):

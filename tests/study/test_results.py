@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -255,3 +256,15 @@ def test_a_part_cannot_leave_its_folder(folder: ResultsFolder, part_id: str) -> 
 )
 def test_a_sweeps_folder_lies_in_the_results(results: str, location: str) -> None:
     assert join_location(results, "name") == location
+
+
+def test_floats_are_written_by_place_and_names_by_dictionary(tmp_path: Path) -> None:
+    """A third less on disk; what is read is the same."""
+    folder = open_folder(tmp_path)
+    table = pa.table({"name": ["a", "b", "a"], "x": [0.1, None, 0.3], "k": [1, 2, None]})
+    folder.write_table("t.parquet", table)
+    file = pq.ParquetFile(tmp_path / "t.parquet")
+    encodings = [file.metadata.row_group(0).column(i).encodings for i in range(3)]
+    assert ["BYTE_STREAM_SPLIT" in found for found in encodings] == [False, True, False]
+    assert ["RLE_DICTIONARY" in found for found in encodings] == [True, False, True]
+    assert file.read().equals(table)
