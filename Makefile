@@ -17,13 +17,13 @@ quickstart: $(VENV)/.installed  ## one small sweep and its report, about two min
 	$(RUN) -m analysis.report results/quickstart
 
 test: $(VENV)/.installed  ## the fast tests, under 3 minutes on 2 cores
-	$(RUN) -m pytest -m "not slow"
+	$(RUN) -m pytest -m "not slow" --numprocesses auto --maxprocesses 4 --dist worksteal
 
-test-all: $(VENV)/.installed  ## every test but the faults
+test-all: test  ## every test but the faults
 	# A real browser and a real Slurm are tested where they are or can be installed; else skipped.
 	{ command -v chromium && command -v slurmctld; } > /dev/null || \
 	  { [ "$$(id -u)" = 0 ] && apt-get install --yes --quiet chromium slurmctld slurmd; } || true
-	$(RUN) -m pytest -m "not faults"
+	$(RUN) -m pytest -m "slow and not faults"
 
 test-faults: $(VENV)/.installed  ## kills, full disks, outages, poison; FAULTS=200 is the full number
 	$(RUN) -m pytest -m faults

@@ -62,7 +62,7 @@ def _measured(stack: Stack) -> Tables:
 
 def _build(folder: Path, goal: str) -> Results:
     path = folder / "x.yaml"
-    path.write_text(f"name: x\nsearch:{SPACE}{GOALS[goal]}  trials: 70\nreplicates: {{data: 3}}\n")
+    path.write_text(f"name: x\nsearch:{SPACE}{GOALS[goal]}  trials: 40\nreplicates: {{data: 3}}\n")
     sweep = load_sweep(path)
     place = open_folder(folder / "x")
     adaptive = Adaptive(sweep, place)

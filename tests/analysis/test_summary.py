@@ -124,6 +124,15 @@ def test_the_original_is_recognised(results: Results, replay: Results) -> None:
     assert summary.reference_cell(results) == "latent_dim=2"
 
 
+@pytest.mark.parametrize(("lengths", "chosen"), [((5, 100, 110), 100), ((5, 10), 5)])
+def test_the_reference_is_trained_as_long_as_the_original_where_it_can_be(
+    build: Callable[..., Path], tmp_path: Path, lengths: tuple[int, ...], chosen: int
+) -> None:
+    cells = [{"epochs": epochs} for epochs in lengths]
+    folder = build(tmp_path / "x", factors=("epochs",), cells=cells, seeds=(2, 1), n_points=0)
+    assert summary.reference_cell(load_results(folder)) == f"epochs={chosen}"
+
+
 def test_another_given_mixture_is_not_the_original(replay: Results) -> None:
     trials = replay.trials.assign(training_points="fresh")
     assert not summary.is_original_setting(trials).any()

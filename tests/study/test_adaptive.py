@@ -135,7 +135,7 @@ def test_works_controls_and_plan_are_on_disk(sweep: Sweep, folder: ResultsFolder
 
 
 @pytest.mark.parametrize("kind", ["sweep", "stopping"])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in (1, 2))])
 def test_killed_anywhere_it_continues_to_the_same_end(
     request: pytest.FixtureRequest, folder: ResultsFolder, tmp_path: Path, seed: int, kind: str
 ) -> None:

@@ -125,7 +125,10 @@ def test_a_diverged_training_is_carried_over(place: Path, trained: list[int]) ->
     assert_equal_results(place, "results", "fresh")
 
 
-@pytest.mark.parametrize("damage", ["deleted", "cut", "flipped"])
+@pytest.mark.parametrize(
+    "damage",
+    ["cut", *(pytest.param(how, marks=pytest.mark.slow) for how in ("deleted", "flipped"))],
+)
 def test_damaged_weights_are_trained_again(
     place: Path, trained: list[int], damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

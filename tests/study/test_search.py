@@ -95,7 +95,8 @@ def _epochs(search: Search) -> int:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("sampler", ["random", pytest.param("tpe", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
 def test_early_stopping_saves_epochs_and_finds_as_good_a_cell(sampler: str) -> None:
     # Rungs at 10, 30, 90 and 270 of 300 epochs; noise of its own at each, sd 2 components.
     values = [
