@@ -252,7 +252,8 @@ def draw_response_surface(results: Results) -> Drawn:
         raise NotApplicable("no finished trial has the primary endpoints")
     x, y = factors[:2]
     n_endpoints = frame["endpoint"].nunique()
-    per_row = max(1, 15 // frame[x].nunique())
+    # Three titles, which name endpoint and unit, are all that a row has room for.
+    per_row = min(max(1, 15 // frame[x].nunique()), 3)
     height = 0.27 * frame[y].nunique() + 0.95
     # As many panels as a page is high.
     n_panels = min(5, int(PAGE_HEIGHT // height) * per_row // n_endpoints)
@@ -260,7 +261,8 @@ def draw_response_surface(results: Results) -> Drawn:
     drawn = pd.concat([part for _, part in panels])
     endpoints = list(dict.fromkeys(drawn["endpoint"]))[::-1]
     maps = [(endpoint, title, part) for endpoint in endpoints for title, part in panels]
-    n_columns = min(len(maps), per_row)
+    # A row for each endpoint where its panels fit in one.
+    n_columns = len(panels) if 1 < len(panels) <= per_row else min(len(maps), per_row)
     n_rows = -(-len(maps) // n_columns)
     figure = new_figure(theme.FULL_WIDTH, n_rows * height)
     axes = np.ravel(figure.subplots(n_rows, n_columns, squeeze=False))

@@ -82,6 +82,19 @@ def test_a_response_surface_fits_a_page(
     assert "9 of 18 cells are left out, those far from latent_dim=1" in drawn.caption
 
 
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_titles_of_a_response_surface_do_not_meet(
+    build: Callable[..., Path], tmp_path: Path, k: int
+) -> None:
+    figure = _draw("response_surface", _wide(build, tmp_path / "maps", q=3, beta=3, k=k)).figure
+    figure.draw_without_rendering()
+    boxes = [ax.title.get_window_extent() for ax in figure.axes]
+    for index, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:index])
+        assert figure.bbox.x0 <= box.x0
+        assert box.x1 <= figure.bbox.x1
+
+
 def test_the_reference_is_among_the_groups_kept(
     build: Callable[..., Path], tmp_path: Path
 ) -> None:
