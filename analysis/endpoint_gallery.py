@@ -260,9 +260,8 @@ def draw_response_surface(results: Results) -> Drawn:
     panels = panels_of(results, frame, factors[2:], max(1, n_panels))
     drawn = pd.concat([part for _, part in panels])
     endpoints = list(dict.fromkeys(drawn["endpoint"]))[::-1]
-    maps = [(endpoint, title, part) for endpoint in endpoints for title, part in panels]
-    # A row for each endpoint where its panels fit in one.
-    n_columns = len(panels) if 1 < len(panels) <= per_row else min(len(maps), per_row)
+    maps = [(endpoint, title, part) for title, part in panels for endpoint in endpoints]
+    n_columns = min(len(maps), per_row)
     n_rows = -(-len(maps) // n_columns)
     figure = new_figure(theme.FULL_WIDTH, n_rows * height)
     axes = np.ravel(figure.subplots(n_rows, n_columns, squeeze=False))

@@ -27,7 +27,7 @@ def save_figure(drawn: Drawn, stem: Path, results: Results, *, with_pdf: bool = 
     """Save a figure as PNG and SVG with its provenance inside, and its data as CSV beside.
 
     The PNG has a palette of 256 colours: no eye tells it from the full one (a point of colour is
-    off by 0.1 of 255 on average) and it takes a third of the room, here and in the page.
+    off by less than 0.5 of 255 on average) and it takes little room, here and in the page.
 
     Parameters
     ----------

@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -202,35 +203,36 @@ def _connected(**options: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _silent_raylet() -> Iterator[None]:
-    """Keep the raylet's own lines off stdout; Ray has no public switch for them."""
-    printer = getattr(ray._private.worker, "print_to_stdstream", None)
-    if printer is not None:
-        ray._private.worker.print_to_stdstream = lambda *_, **__: None
+def _replaced(module: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
+    """Put a function in the place of one of Ray's own, if this version has it."""
+    original = getattr(module, name, None)
+    if original is not None:
+        setattr(module, name, function)
     try:
         yield
     finally:
-        if printer is not None:
-            ray._private.worker.print_to_stdstream = printer
+        if original is not None:
+            setattr(module, name, original)
 
 
-@contextlib.contextmanager
-def _minimal_ray(*, unless: bool) -> Iterator[None]:
-    """Start Ray's processes as an installation without its dashboard does: two seconds less.
+def _silent_raylet() -> AbstractContextManager[None]:
+    """Keep the raylet's own lines off stdout; Ray has no public switch for them."""
+    return _replaced(ray._private.worker, "print_to_stdstream", lambda *_, **__: None)
+
+
+def _minimal_ray(*, unless: bool) -> AbstractContextManager[None]:
+    """Start Ray's processes as an installation without its dashboard does, which is sooner.
 
     Otherwise they load the dashboard's libraries, on the same cores, before Ray is up, also when
     no dashboard is asked for. Ray decides by whether these can be imported.
     """
-    utils = ray._private.utils
-    check = getattr(utils, "get_dashboard_dependency_error", None)
-    if unless or check is None:
-        yield
-        return
-    utils.get_dashboard_dependency_error = lambda: ImportError("no dashboard was asked for")
-    try:
-        yield
-    finally:
-        utils.get_dashboard_dependency_error = check
+    if unless:
+        return contextlib.nullcontext()
+    return _replaced(
+        ray._private.utils,
+        "get_dashboard_dependency_error",
+        lambda: ImportError("no dashboard was asked for"),
+    )
 
 
 @contextlib.contextmanager

@@ -82,6 +82,12 @@ def test_a_response_surface_fits_a_page(
     assert "9 of 18 cells are left out, those far from latent_dim=1" in drawn.caption
 
 
+def test_a_high_response_surface_fits_a_page(build: Callable[..., Path], tmp_path: Path) -> None:
+    drawn = _draw("response_surface", _wide(build, tmp_path / "high", q=2, beta=9, k=2))
+    assert drawn.data["cell"].nunique() == 36
+    assert drawn.figure.get_figheight() <= endpoint_gallery.PAGE_HEIGHT
+
+
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_titles_of_a_response_surface_do_not_meet(
     build: Callable[..., Path], tmp_path: Path, k: int

@@ -259,7 +259,7 @@ def test_a_sweeps_folder_lies_in_the_results(results: str, location: str) -> Non
 
 
 def test_floats_are_written_by_place_and_names_by_dictionary(tmp_path: Path) -> None:
-    """A third less on disk; what is read is the same."""
+    """Less on disk; what is read is the same."""
     folder = open_folder(tmp_path)
     table = pa.table({"name": ["a", "b", "a"], "x": [0.1, None, 0.3], "k": [1, 2, None]})
     folder.write_table("t.parquet", table)

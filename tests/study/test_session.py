@@ -30,7 +30,7 @@ def test_ray_that_was_imported_before_starts_with_our_token() -> None:
 
 
 def test_ray_starts_without_the_dashboards_libraries_unless_they_are_asked_for() -> None:
-    """Ray decides by this function; if it is renamed, every sweep starts two seconds later."""
+    """Ray decides by this function; if it is renamed, every sweep starts later."""
     check = utils.get_dashboard_dependency_error
     with _minimal_ray(unless=False):
         assert isinstance(utils.get_dashboard_dependency_error(), ImportError)
