@@ -73,9 +73,11 @@ def _cases(
     """Return what prepares each way to train, by its name and stack size."""
     cases: dict[tuple[str, int], Callable[[], Epoch]] = {}
     for n_models in sizes:
-        cases["by hand, model after model", n_models] = lambda n=n_models: _by_hand(n, together=1)
-        if n_models > 1:
-            cases["by hand, one program", n_models] = lambda n=n_models: _by_hand(n, together=n)
+        cases["compiled, model after model", n_models] = lambda n=n_models: _by_hand(n, together=1)
+        if n_models == 1:
+            cases["operation by operation", 1] = lambda: _by_hand(1, together=1, compiled=False)
+        else:
+            cases["one program", n_models] = lambda n=n_models: _by_hand(n, together=n)
         cases["autograd with bmm", n_models] = lambda n=n_models: _Autograd(n).run_epoch
     for n_models in compiled_sizes:
         cases["torch.compile", n_models] = lambda n=n_models: _Autograd(n, compiled=True).run_epoch
@@ -119,7 +121,7 @@ def _members(n_models: int) -> tuple[Member, ...]:
     return tuple(Member(data_seed=index, init_seed=index) for index in range(n_models))
 
 
-def _by_hand(n_models: int, *, together: int) -> Epoch:
+def _by_hand(n_models: int, *, together: int, compiled: bool = True) -> Epoch:
     members = _members(n_models)
     fitted = initial_stack(_points(n_models), members, model=MODEL, device="cpu")
     points = fitted.to_network(_points(n_models))
@@ -127,7 +129,15 @@ def _by_hand(n_models: int, *, together: int) -> Epoch:
     for start in range(0, n_models, together):
         part = slice(start, start + together)
         vae = fitted.vae.part(start, start + together)
-        programs.append(Program(vae, points[part], members[part], batch_size=TRAINING.batch_size))
+        programs.append(
+            Program(
+                vae,
+                points[part],
+                members[part],
+                batch_size=TRAINING.batch_size,
+                compiled=compiled,
+            )
+        )
     return lambda: [program.run_epoch() for program in programs]
 
 

@@ -44,7 +44,7 @@ class ActivationPair:
         ``backward(grad, saved, grad_input=out)`` with the gradient of the outputs, and the inputs
         if `saves_inputs`, else the outputs.
     saves_inputs : bool
-        Whether inputs and outputs need separate buffers.
+        Whether its derivative needs the inputs.
     """
 
     forward: Callable[..., object]
@@ -52,11 +52,13 @@ class ActivationPair:
     saves_inputs: bool = False
 
 
-def _relu(inputs: Tensor, *, out: Tensor) -> object:
+def relu(inputs: Tensor, *, out: Tensor) -> object:
+    """Write the positive part."""
     return torch.clamp_min(inputs, 0, out=out)
 
 
-def _relu_backward(grad: Tensor, saved: Tensor, *, grad_input: Tensor) -> object:
+def relu_backward(grad: Tensor, saved: Tensor, *, grad_input: Tensor) -> object:
+    """Write the gradient by the inputs of `relu`, given its outputs."""
     return aten.threshold_backward.grad_input(grad, saved, 0, grad_input=grad_input)
 
 
@@ -69,7 +71,7 @@ def _softplus_backward(grad: Tensor, saved: Tensor, *, grad_input: Tensor) -> ob
 
 
 ACTIVATION_PAIRS: dict[Activation, ActivationPair] = {
-    "relu": ActivationPair(_relu, _relu_backward),
+    "relu": ActivationPair(relu, relu_backward),
     "tanh": ActivationPair(aten.tanh.out, aten.tanh_backward.grad_input),
     "elu": ActivationPair(aten.elu.out, _elu_backward),
     "gelu": ActivationPair(aten.gelu.out, aten.gelu_backward.grad_input, saves_inputs=True),
@@ -84,15 +86,24 @@ class HiddenBuffers:
     Parameters
     ----------
     grads : sequence of Tensor of shape (n_models, width, n_samples)
-        Scratch for the gradient of each hidden layer.
+        Scratch for the gradient of each hidden layer, and before for what need not be saved.
     activation : ActivationPair
+
+    Attributes
+    ----------
+    inputs, outputs : sequence of Tensor of shape (n_models, width, n_samples)
+        Of each activation.
+    saved : sequence of Tensor
+        Which of the two the derivative needs.
     """
 
     def __init__(self, grads: Sequence[Tensor], activation: ActivationPair) -> None:
         self.activation = activation
         self.grads = grads
         self.outputs = [torch.empty_like(grad) for grad in grads]
-        self.inputs = [torch.empty_like(o) if activation.saves_inputs else o for o in self.outputs]
+        saves_inputs = activation.saves_inputs
+        self.inputs = [torch.empty_like(grad) for grad in grads] if saves_inputs else grads
+        self.saved = self.inputs if saves_inputs else self.outputs
 
 
 def _product(left: Tensor, right: Tensor, out: Tensor) -> Operation:
@@ -171,7 +182,7 @@ def backward_operations(
         if inputs_grad is not None:
             operations.append(_product(layers[index].weight, grad, inputs_grad))
         if index and inputs_grad is not None:
-            derive, saved = hidden.activation.backward, hidden.inputs[index - 1]
+            derive, saved = hidden.activation.backward, hidden.saved[index - 1]
             operations.append(partial(derive, inputs_grad, saved, grad_input=inputs_grad))
             grad = inputs_grad
     return operations
@@ -259,11 +270,11 @@ class GradientPass:
         return [
             *forward_operations(parameters.encoder, encoder, batch.points, out=batch.heads),
             partial(torch.mul, log_variance, scratch.half, out=scratch.std),
-            scratch.std.exp_,
+            partial(torch.exp, scratch.std, out=scratch.std),
             partial(torch.mul, scratch.std, batch.noise, out=scratch.shift),
             partial(torch.add, mu, scratch.shift, out=scratch.latents),
             *forward_operations(parameters.decoder, decoder, scratch.latents, out=batch.residual),
-            partial(batch.residual.sub_, batch.points),
+            partial(torch.sub, batch.residual, batch.points, out=batch.residual),
             self._means_grad(batch.residual, scratch),
             *backward_operations(
                 parameters.decoder,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from study.adam import StackedAdam
+from study.compiled_steps import compile_operations
 from study.epoch import EpochBuffers, kl_per_latent
 from study.fitted import Member
 from study.gradients import GradientPass, Operation
@@ -52,6 +52,8 @@ class Program:
         In the network's units.
     members : sequence of Member
     batch_size : int
+    compiled : bool
+        Compile on a CPU what can be; the numbers are the same.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Program:
         members: Sequence[Member],
         *,
         batch_size: int,
+        compiled: bool = True,
     ) -> None:
         self._vae = vae
         self._sample = points[:, :CHECKPOINT_POINTS].clone()
@@ -77,8 +80,11 @@ class Program:
         operations: list[Operation] = []
         for batch in self._buffers.batches:
             operations += [*gradient_pass.operations(batch), adam.step]
-        on_cpu = vae.device.type == "cpu"
-        self._run_steps = partial(_run, operations) if on_cpu else GraphedSteps(operations)
+        self._run_steps = (
+            CPUSteps(operations, compiled=compiled)
+            if vae.device.type == "cpu"
+            else GraphedSteps(operations)
+        )
 
     def run_epoch(self) -> tuple[np.ndarray, np.ndarray]:
         """Train for one epoch.
@@ -119,10 +125,25 @@ class Program:
         return (variance > ACTIVE_UNIT_VARIANCE).sum(dim=1), kl_nats
 
 
-def _run(operations: Sequence[Operation]) -> None:
-    with flushed_denormals():
-        for operation in operations:
-            operation()
+class CPUSteps:
+    """The steps of an epoch on a CPU, in a few compiled calls where that is possible.
+
+    Parameters
+    ----------
+    operations : sequence of callable
+        Of every batch of an epoch.
+    compiled : bool
+    """
+
+    def __init__(self, operations: Sequence[Operation], *, compiled: bool) -> None:
+        with flushed_denormals():
+            self._operations = compile_operations(operations) if compiled else operations
+
+    def __call__(self) -> None:
+        """Run the steps."""
+        with flushed_denormals():
+            for operation in self._operations:
+                operation()
 
 
 class GraphedSteps:
