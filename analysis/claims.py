@@ -103,9 +103,12 @@ def _look_up(query: str, *, place: str, results: Path) -> str:
     sweep, _, name = table.partition("/")
     files = (f"tables/{name}.csv", f"figures/{name}.csv", f"{name}.json")
     places = [results / sweep / file for file in files]
-    path = next((place for place in places if place.is_file()), places[0])
-    if not path.is_file():
-        raise ClaimError(f"{place}: {path} is not there; run python -m analysis.report first")
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        raise ClaimError(
+            f"{place}: {results / sweep} has none of {', '.join(files)}; "
+            "run python -m analysis.report first, or study.verify for a certificate"
+        )
     try:
         frame = _read(path)
     except ValueError as error:
