@@ -69,7 +69,7 @@ def test_texts_without_any_number_are_an_error(
         ("<!--= s/t; width == 3; max(gain); .1f -->1<!--/-->", "0 rows match"),
         ("<!--= s/t; ; gain; .1f -->1<!--/-->", "2 rows match"),
         ("<!--= s/t; width == 2; loss; .1f -->1<!--/-->", "loss"),
-        ("<!--= s/u; width == 2; gain; .1f -->1<!--/-->", "has none of tables/u.csv, figures/u.csv, u.json"),
+        ("<!--= s/u; width == 2; gain; .1f -->1<!--/-->", "has none of tables/u.csv"),
         ("<!--= s/t; width = 2; gain; .1f -->1<!--/-->", "is no row"),
         ("<!--= s/t; width == 2; gain -->1<!--/-->", "must be table"),
         ("<!--= s/t; width == 2; name; .1f -->1<!--/-->", "name"),
