@@ -61,7 +61,7 @@ def _float_of(typing_context, bits):
 
 @intrinsic
 def _fused(typing_context, first, second, added):
-    """Multiply and add with one rounding."""
+    """Multiply and add with one rounding, as PyTorch's addcmul is compiled."""
 
     def generate(context, builder, signature, arguments):
         return builder.fma(*arguments)
