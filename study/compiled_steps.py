@@ -129,6 +129,8 @@ def _agreeing_row(operation: Operation, run: Callable[[np.ndarray], None]) -> li
         return None
     inputs, out = _operands(operation)
     tensors = [*inputs, out]
+    if len(inputs) < len(operation.args):  # numbers among them
+        return None
     if any(tensor.dtype != torch.float32 or not tensor.numel() for tensor in tensors):
         return None
     numbers = _ENCODERS[operation.func](operation, inputs, out)
@@ -215,7 +217,7 @@ def _encode_vector(
     code: int, operation: partial[object], inputs: Sequence[Tensor], out: Tensor
 ) -> list[int] | None:
     """Encode what runs through memory from end to end: the last input is read, out is written."""
-    if not all(tensor.is_contiguous() for tensor in (*inputs, out)):
+    if not all(t.is_contiguous() and t.shape == out.shape for t in (*inputs, out)):
         return None
     return [code, out.numel(), inputs[-1].data_ptr(), out.data_ptr()]
 
@@ -231,7 +233,9 @@ def _encode_row_sums(
     operation: partial[object], inputs: Sequence[Tensor], out: Tensor
 ) -> list[int] | None:
     (numbers,) = inputs
-    if len(numbers) != 1 or not numbers.is_contiguous() or not out.is_contiguous():
+    if operation.keywords.get("dim") != 2 or numbers.shape[:-1] != out.shape or len(out) != 1:
+        return None
+    if not numbers.is_contiguous() or not out.is_contiguous():
         return None
     return [ROW_SUMS, *numbers.shape[1:], numbers.data_ptr(), out.data_ptr()]
 

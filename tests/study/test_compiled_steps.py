@@ -126,7 +126,21 @@ def test_an_operation_with_other_bits_is_kept(monkeypatch: pytest.MonkeyPatch) -
     assert compile_operations([operation]) == [operation]
 
 
-def test_compiling_changes_no_number_and_draws_none() -> None:
+UNENCODABLE: dict[str, Callable[[Tensor, Tensor], Operation]] = {
+    "a number as factor": lambda x, out: partial(torch.mul, x, 0.5, out=out),
+    "a number added": lambda x, out: partial(torch.add, x, 1.0, out=out),
+    "sums over columns": lambda x, out: partial(torch.sum, x, dim=1, out=out[:, 0]),
+}
+
+
+@pytest.mark.parametrize("name", UNENCODABLE)
+def test_an_operation_without_a_row_is_kept(name: str) -> None:
+    operation = UNENCODABLE[name](*_tensors((1, 9, 5), (1, 9, 5)))
+    assert compile_operations([operation]) == [operation]
+
+
+def test_compiling_changes_no_number_and_draws_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled_steps, "_agreed", {})
     tensors = _tensors((1, 3, 20), (1, 3, 20), (1, 1, 1))
     kept, state = [tensor.clone() for tensor in tensors], torch.get_rng_state()
     compile_operations([partial(torch.addcmul, *tensors, value=2, out=tensors[0])])
