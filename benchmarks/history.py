@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
+from study.provenance import cpu_model
+
 HISTORY = Path(__file__).with_name("history.csv")
 # What decides the figures; the rows of earlier runs do not.
 _SOURCES = ("study", "benchmarks", ":(exclude)benchmarks/*.csv")
@@ -83,7 +85,7 @@ def circumstances() -> Circumstances:
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=_git("rev-parse", "--short=10", "HEAD") or "unknown",
         dirty=bool(_git("status", "--porcelain", "--untracked-files=no", "--", *_SOURCES)),
-        cpu=_cpu_model(),
+        cpu=cpu_model(),
         cores=len(usable),
         load=round(os.getloadavg()[0], 2),
     )
@@ -133,12 +135,3 @@ def _git(*arguments: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return "unknown"
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else "unknown"

@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding
+
 from study.tables import SCHEMA_VERSION
 
 
@@ -30,7 +32,7 @@ def provenance() -> dict[str, Any]:
         "torch": importlib.metadata.version("torch"),
         "sklearn": importlib.metadata.version("scikit-learn"),
         "numpy": importlib.metadata.version("numpy"),
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "schema_version": SCHEMA_VERSION,
     }
 
@@ -43,6 +45,21 @@ def code_version() -> str:
     for file in sorted(folder.glob("*.py")):
         content.update(f"{file.name}\0".encode() + file.read_bytes() + b"\0")
     return content.hexdigest()[:16]
+
+
+def cpu_model() -> str:
+    """Name the processor: what it calls itself, and in brackets what compilers call it.
+
+    The first alone can stand for several, as "AMD EPYC" on rented machines does; the order in
+    which compiled loops add up belongs to the second.
+    """
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name} ({llvmlite.binding.get_host_cpu_name()})"
 
 
 def timestamp() -> str:
@@ -58,12 +75,3 @@ def _git(root: Path, *arguments: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _cpu_model() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return platform.processor() or platform.machine()
-    lines = [line for line in text.splitlines() if line.startswith("model name")]
-    return lines[0].split(":", 1)[1].strip() if lines else platform.machine()

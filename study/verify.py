@@ -229,13 +229,14 @@ def compare_rows(
     differences : list of Difference
     """
     key = list(KEYS[name])
-    if not recorded[key].equals(found[key]):
-        counts = f"{len(recorded)} rows", f"{len(found)} rows"
-        return 0, [
-            Difference(table=name, row="all", column="", recorded=counts[0], found=counts[1])
-        ]
-    columns = [c for c in SCHEMAS[name].names if c not in CIRCUMSTANCES and c not in key]
     n_numbers, unlike = 0, []
+    if not recorded[key].equals(found[key]):
+        unlike = _compare_lengths(name, recorded, found, exactly=exactly)
+        if exactly:
+            return 0, unlike
+        shared = recorded[key].merge(found[key])
+        recorded, found = recorded.merge(shared, on=key), found.merge(shared, on=key)
+    columns = [c for c in SCHEMAS[name].names if c not in CIRCUMSTANCES and c not in key]
     for column in columns:
         pairs = zip(recorded[column], found[column], strict=True)
         for index, (old, new) in enumerate(pairs):
@@ -250,6 +251,35 @@ def compare_rows(
                     )
                 )
     return n_numbers, unlike
+
+
+def _compare_lengths(
+    name: str, recorded: pd.DataFrame, found: pd.DataFrame, *, exactly: bool
+) -> list[Difference]:
+    """Say which groups of rows, equal in all but the last part of the key, differ in length.
+
+    A curve ends where it no longer rises: within tolerance it may be as much longer or shorter as
+    the number that it chooses may be larger or smaller.
+    """
+    *group, last = KEYS[name]
+    if exactly or not group:
+        counts = f"{len(recorded)} rows", f"{len(found)} rows"
+        return [Difference(table=name, row="all", column="", recorded=counts[0], found=counts[1])]
+    rows = recorded[[*group, last]].merge(
+        found[[*group, last]], how="outer", indicator="where", validate="one_to_one"
+    )
+    unlike = []
+    for values, part in rows.groupby(group, dropna=False):
+        n_old, n_new = (
+            int((part["where"] != other).sum()) for other in ("right_only", "left_only")
+        )
+        if int((part["where"] != "both").sum()) > TOLERANCE["whole_numbers"]:
+            where = " ".join(map(str, values))
+            counts = f"{n_old} rows", f"{n_new} rows"
+            unlike.append(
+                Difference(table=name, row=where, column="", recorded=counts[0], found=counts[1])
+            )
+    return unlike
 
 
 def _show(value: Any) -> str:

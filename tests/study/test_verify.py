@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -15,7 +16,9 @@ import study.trials
 import study.verify
 from study.results import open_folder, read_certificate
 from study.sweep import main
+from study.tables import SCHEMAS
 from study.trainable import unit_events
+from study.verify import compare_rows
 
 SWEEP = """
 name: tiny
@@ -132,3 +135,23 @@ def test_a_folder_that_is_none_is_one_line(
 @pytest.mark.slow
 def test_a_trial_runs_again_in_a_process_of_its_own(folder: Path) -> None:
     assert study.verify.main([str(folder), "-n", "1", "--seed", "3"]) == 0
+
+
+def _curve(length: int, likelihood: float = -1.5) -> pd.DataFrame:
+    ids = {"owner_id": "a", "source": "samples", "protocol": "calibrated", "epoch": 100}
+    row = dict.fromkeys(SCHEMAS["counts"].names) | ids | {"log_likelihood": likelihood}
+    return pd.DataFrame([row | {"k": k} for k in range(1, length + 1)])
+
+
+@pytest.mark.parametrize(("length", "n_differences"), [(10, 0), (12, 0), (8, 0), (13, 1), (7, 1)])
+def test_elsewhere_a_curve_may_end_a_little_later(length: int, n_differences: int) -> None:
+    n_numbers, unlike = compare_rows("counts", _curve(10), _curve(length), exactly=False)
+    assert len(unlike) == n_differences
+    assert n_numbers > min(length, 10)
+    _, exact = compare_rows("counts", _curve(10), _curve(length), exactly=True)
+    assert len(exact) == (length != 10)
+
+
+def test_the_shared_part_of_two_curves_is_compared() -> None:
+    _, unlike = compare_rows("counts", _curve(10), _curve(11, likelihood=-2.5), exactly=False)
+    assert [each.column for each in unlike] == ["log_likelihood"] * 10
