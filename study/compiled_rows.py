@@ -22,7 +22,9 @@ from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-PRODUCT, AFFINE, RELU, RELU_BACKWARD, ROW_SUMS, EXP, MUL, ADD, SUB, ADDCMUL = range(10)
+from study.compiled_product import floats_at, multiply_tiles
+
+PRODUCT, AFFINE, TILES, RELU, RELU_BACKWARD, ROW_SUMS, EXP, MUL, ADD, SUB, ADDCMUL = range(11)
 ROW_SIZE = 16
 # What the loop calls: its names in PyTorch's library, and here.
 SYMBOLS = {"sgemm_": "study_sgemm", "vmsExp": "study_exp"}
@@ -32,22 +34,16 @@ _EXP_MODE = 0x00140102
 LANES = 8
 # Rows of lanes that are summed independently.
 CHAINS = 4
-STAMP = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+# Compiled code is kept for these sources: numba only looks at the file that a function is in.
+_SOURCES = ("compiled_product.py", "compiled_rows.py")
+STAMP = hashlib.sha256(
+    b"".join(Path(__file__).with_name(name).read_bytes() for name in _SOURCES)
+).hexdigest()
 
 _sgemm = types.ExternalFunction("study_sgemm", types.void(*[types.intp] * 13))
 _exp = types.ExternalFunction(
     "study_exp", types.void(types.intc, types.intp, types.intp, types.int64)
 )
-
-
-@intrinsic
-def _floats(typing_context, address):
-    pointer = types.CPointer(types.float32)
-
-    def generate(context, builder, signature, arguments):
-        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
-
-    return pointer(types.int64), generate
 
 
 @intrinsic
@@ -111,7 +107,7 @@ def _multiply(row, letters, units, sizes):
     """C = op(A) op(B) + C by columns; a bias fills C first."""
     m, n = row[3], row[4]
     if row[0] == AFFINE:
-        out, bias = carray(_floats(row[10]), m * n), carray(_floats(row[12]), n)
+        out, bias = carray(floats_at(row[10]), m * n), carray(floats_at(row[12]), n)
         for i in range(n):
             value = bias[i]
             for j in range(m):
@@ -138,7 +134,7 @@ def _multiply(row, letters, units, sizes):
 
 @njit
 def _rectify(n, source, target):
-    inputs, outputs = carray(_floats(source), n), carray(_floats(target), n)
+    inputs, outputs = carray(floats_at(source), n), carray(floats_at(target), n)
     zero = np.float32(0)
     for i in range(n):
         value = inputs[i]
@@ -147,7 +143,7 @@ def _rectify(n, source, target):
 
 @njit
 def _rectify_gradient(n, saved, target):
-    outputs, gradients = carray(_floats(saved), n), carray(_floats(target), n)
+    outputs, gradients = carray(floats_at(saved), n), carray(floats_at(target), n)
     zero = np.float32(0)
     for i in range(n):
         gradients[i] = zero if outputs[i] <= zero else gradients[i]
@@ -155,7 +151,7 @@ def _rectify_gradient(n, saved, target):
 
 @njit
 def _sum_rows(n_rows, n, source, target):
-    numbers, sums = carray(_floats(source), n_rows * n), carray(_floats(target), n_rows)
+    numbers, sums = carray(floats_at(source), n_rows * n), carray(floats_at(target), n_rows)
     n_vectors = n // LANES
     n_rounds = n_vectors // CHAINS
     for i in range(n_rows):
@@ -173,9 +169,9 @@ def _combine(row):
     value = _float_of(row[15])
     for i in range(n_rows):
         for j in range(n_columns):
-            first = carray(_floats(row[6] + 4 * (i * row[7] + j * row[8])), 1)[0]
-            second = carray(_floats(row[9] + 4 * (i * row[10] + j * row[11])), 1)[0]
-            out = carray(_floats(row[3] + 4 * (i * row[4] + j * row[5])), 1)
+            first = carray(floats_at(row[6] + 4 * (i * row[7] + j * row[8])), 1)[0]
+            second = carray(floats_at(row[9] + 4 * (i * row[10] + j * row[11])), 1)[0]
+            out = carray(floats_at(row[3] + 4 * (i * row[4] + j * row[5])), 1)
             if code == MUL:
                 out[0] = first * second
             elif code == ADD:
@@ -183,7 +179,7 @@ def _combine(row):
             elif code == SUB:
                 out[0] = first - second
             else:
-                third = carray(_floats(row[12] + 4 * (i * row[13] + j * row[14])), 1)[0]
+                third = carray(floats_at(row[12] + 4 * (i * row[13] + j * row[14])), 1)[0]
                 out[0] = _fused(value * second, third, first)
 
 
@@ -199,6 +195,8 @@ def compile_rows(stamp: str):
             code = row[0]
             if code in (PRODUCT, AFFINE):
                 _multiply(row, letters, units, sizes)
+            elif code == TILES:
+                multiply_tiles(row, units.ctypes.data)
             elif code == RELU:
                 _rectify(row[1], row[2], row[3])
             elif code == RELU_BACKWARD:

@@ -4,12 +4,14 @@ A list of operations becomes a table, a row for each, that one compiled loop goe
 computes what its operation computes, to the bit, and that is not believed but tried: the first
 time that a shape occurs in a process, operation and row run on the same random numbers in the
 operation's own memory. Where they differ, or a processor or a build has another way, the operation
-stays as it is. So what is trained never depends on what was compiled.
+stays as it is; where several rows would do, the quickest is taken. So what is trained never
+depends on what was compiled.
 """
 
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -22,6 +24,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from study.compiled_product import TILE_COLUMNS, TILE_ROWS
 from study.compiled_rows import (
     ADD,
     ADDCMUL,
@@ -36,14 +39,16 @@ from study.compiled_rows import (
     STAMP,
     SUB,
     SYMBOLS,
+    TILES,
     compile_rows,
 )
 from study.gradients import Operation, relu, relu_backward
 
 # Tried beside ordinary numbers.
 _EXTREMES = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, -1e-40, 1e38, -1e38, 100.0)
-# Whether row and operation agreed, by what was tried.
-_agreed: dict[tuple[object, ...], bool] = {}
+# Which of an operation's rows to take, if any, by what was tried.
+_chosen: dict[tuple[object, ...], int | None] = {}
+_TIMED_TURNS, _TIMED_CALLS = 3, 10
 
 
 @cache
@@ -124,7 +129,7 @@ def compile_operations(operations: Sequence[Operation]) -> list[Operation]:
 
 
 def _agreeing_row(operation: Operation, run: Callable[[np.ndarray], None]) -> list[int] | None:
-    """Return the row of an operation if there is one and it gives the operation's bits."""
+    """Return the quickest row that gives an operation's bits, None if there is none."""
     if not isinstance(operation, partial) or operation.func not in _ENCODERS:
         return None
     inputs, out = _operands(operation)
@@ -133,48 +138,81 @@ def _agreeing_row(operation: Operation, run: Callable[[np.ndarray], None]) -> li
         return None
     if any(tensor.dtype != torch.float32 or not tensor.numel() for tensor in tensors):
         return None
-    numbers = _ENCODERS[operation.func](operation, inputs, out)
-    if numbers is None:
-        return None
-    row = numbers + [0] * (ROW_SIZE - len(numbers))
+    encoded = [encode(operation, inputs, out) for encode in _ENCODERS[operation.func]]
+    rows = [numbers + [0] * (ROW_SIZE - len(numbers)) for numbers in encoded if numbers]
     # Addresses themselves do not matter, their place in a cache line does.
-    key = (operation.func, torch.get_num_threads(), row[0], row[15])
+    key = (operation.func, torch.get_num_threads(), *((row[0], row[-1]) for row in rows))
     for tensor in tensors:
         key += (*tensor.shape, *tensor.stride(), tensor.data_ptr() % 64, tensor is out)
-    if key not in _agreed:
-        _agreed[key] = _agrees(operation, partial(run, np.array([row], dtype=np.int64)))
-    return row if _agreed[key] else None
+    if key not in _chosen:
+        _chosen[key] = _choose(operation, [partial(run, np.array([row])) for row in rows])
+    chosen = _chosen[key]
+    return None if chosen is None else rows[chosen]
 
 
-def _agrees(operation: partial[object], run: Operation) -> bool:
-    """Try both on the same numbers, ordinary and extreme, and leave the memory as it was."""
+def _choose(operation: partial[object], ways: Sequence[Operation]) -> int | None:
+    """Return the index of the quickest way to compute an operation's bits, leaving its memory."""
     inputs, out = _operands(operation)
     tensors = [*inputs, out]
     kept = [tensor.clone() for tensor in tensors]
     try:
-        ways = (operation, run)
-        return all(_same_results(tensors, ways, extremes) for extremes in ((), _EXTREMES))
+        agreeing = [
+            index
+            for index, way in enumerate(ways)
+            if all(_agrees(tensors, operation, way, fill) for fill in (_fill, *_SPECIAL_FILLS))
+        ]
+        if len(agreeing) < 2:
+            return agreeing[0] if agreeing else None
+        _fill(tensors)
+        return min(agreeing, key=lambda index: _seconds(ways[index]))
     finally:
         for tensor, before in zip(tensors, kept, strict=True):
             tensor.copy_(before)
 
 
-def _same_results(
-    tensors: Sequence[Tensor], ways: Sequence[Operation], extremes: Sequence[float]
+def _agrees(
+    tensors: Sequence[Tensor],
+    operation: Operation,
+    way: Operation,
+    fill: Callable[[Sequence[Tensor]], None],
 ) -> bool:
+    """Whether both leave the same bits in the last tensor; every NaN is one."""
     results = []
-    for compute in ways:
-        generator = torch.Generator().manual_seed(0)
-        for tensor in tensors:
-            numbers = torch.randn(tensor.numel(), generator=generator)
-            for offset, extreme in enumerate(extremes):
-                numbers[offset :: 3 * len(extremes)] = extreme
-            tensor.copy_(numbers.view(tensor.shape))
+    for compute in (operation, way):
+        fill(tensors)
         compute()
         results.append(tensors[-1].clone())
     first, second = results
     same = first.view(torch.int32) == second.view(torch.int32)
     return bool((same | (first.isnan() & second.isnan())).all())
+
+
+def _fill(tensors: Sequence[Tensor], extremes: Sequence[float] = ()) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for tensor in tensors:
+        numbers = torch.randn(tensor.numel(), generator=generator)
+        for offset, extreme in enumerate(extremes):
+            numbers[offset :: 3 * len(extremes)] = extreme
+        tensor.copy_(numbers.view(tensor.shape))
+
+
+def _fill_with_zeros(tensors: Sequence[Tensor]) -> None:
+    """Let every product of two neighbours be a negative zero."""
+    for index, tensor in enumerate(tensors):
+        tensor.fill_(-0.0 if index % 2 else 0.0)
+
+
+_SPECIAL_FILLS = (partial(_fill, extremes=_EXTREMES), _fill_with_zeros)
+
+
+def _seconds(way: Operation) -> float:
+    turns = []
+    for _ in range(_TIMED_TURNS):
+        started = time.perf_counter()
+        for _ in range(_TIMED_CALLS):
+            way()
+        turns.append(time.perf_counter() - started)
+    return min(turns)
 
 
 def _operands(operation: partial[object]) -> tuple[list[Tensor], Tensor]:
@@ -202,6 +240,22 @@ def _encode_product(
     if bias:
         return [AFFINE, *sizes, *places, bias[0].data_ptr()]
     return [PRODUCT, *sizes, *places]
+
+
+def _encode_tiles(
+    operation: partial[object], inputs: Sequence[Tensor], out: Tensor
+) -> list[int] | None:
+    """Encode the same product by whole tiles."""
+    *bias, left, right = inputs
+    (n_rows, n_inner), n_columns = left.shape, right.shape[1]
+    if n_rows % TILE_ROWS or n_columns % TILE_COLUMNS or 1 not in right.stride():
+        return None
+    if not all(tensor.is_contiguous() for tensor in (*bias, out)):
+        return None
+    if bias and bias[0].shape != (n_rows, 1):
+        return None
+    places = [left.data_ptr(), *left.stride(), right.data_ptr(), *right.stride(), out.data_ptr()]
+    return [TILES, n_rows, n_columns, n_inner, *places, bias[0].data_ptr() if bias else 0]
 
 
 def _storage(matrix: Tensor) -> tuple[int, int] | None:
@@ -252,15 +306,15 @@ def _encode_elements(
 
 
 _Encoder = Callable[[partial[object], Sequence[Tensor], Tensor], list[int] | None]
-_ENCODERS: dict[Any, _Encoder] = {
-    torch.mm: _encode_product,
-    torch.addmm: _encode_product,
-    torch.sum: _encode_row_sums,
-    torch.exp: partial(_encode_vector, EXP),
-    torch.mul: partial(_encode_elements, MUL),
-    torch.add: partial(_encode_elements, ADD),
-    torch.sub: partial(_encode_elements, SUB),
-    torch.addcmul: partial(_encode_elements, ADDCMUL),
-    relu: partial(_encode_vector, RELU),
-    relu_backward: _encode_relu_backward,
+_ENCODERS: dict[Any, tuple[_Encoder, ...]] = {
+    torch.mm: (_encode_product, _encode_tiles),
+    torch.addmm: (_encode_product, _encode_tiles),
+    torch.sum: (_encode_row_sums,),
+    torch.exp: (partial(_encode_vector, EXP),),
+    torch.mul: (partial(_encode_elements, MUL),),
+    torch.add: (partial(_encode_elements, ADD),),
+    torch.sub: (partial(_encode_elements, SUB),),
+    torch.addcmul: (partial(_encode_elements, ADDCMUL),),
+    relu: (partial(_encode_vector, RELU),),
+    relu_backward: (_encode_relu_backward,),
 }

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from study import compiled_steps
-from study.compiled_rows import SUB
+from study.compiled_product import TILE_COLUMNS, TILE_ROWS
+from study.compiled_rows import PRODUCT, ROW_SIZE, SUB, TILES
 from study.compiled_steps import CompiledRows, compile_operations
 from study.config import ModelConfig
 from study.fitted import Member, initial_stack
@@ -99,6 +100,61 @@ def test_the_original_step_is_one_call_and_adam() -> None:
     assert [isinstance(each, CompiledRows) for each in operations] == [True, False] * 3
 
 
+def _codes(operations: Sequence[Operation]) -> list[int]:
+    return [
+        code for each in operations if isinstance(each, CompiledRows) for code in each.table[:, 0]
+    ]
+
+
+@needs_library
+@pytest.mark.parametrize("code", [PRODUCT, TILES])
+def test_the_quickest_of_several_rows_is_taken(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled_steps, "_chosen", {})
+    turns = iter([1.0, 2.0] if code == PRODUCT else [2.0, 1.0])
+    monkeypatch.setattr(compiled_steps, "_seconds", lambda way: next(turns))
+    left, right, out = _tensors((TILE_ROWS, 7), (7, TILE_COLUMNS), (TILE_ROWS, TILE_COLUMNS))
+    assert _codes(compile_operations([partial(torch.mm, left, right, out=out)])) == [code]
+
+
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "by rows": lambda matrix: matrix,
+    "by columns": lambda matrix: matrix.T.contiguous().T,
+    "a part of wider rows": lambda matrix: torch.cat([matrix, matrix], 1)[:, : matrix.shape[1]],
+}
+
+
+@needs_library
+@pytest.mark.parametrize("n_inner", [1, 3, 128])
+@pytest.mark.parametrize("left_layout", LAYOUTS)
+@pytest.mark.parametrize("right_layout", LAYOUTS)
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_tiles_are_the_product(
+    n_inner: int, left_layout: str, right_layout: str, with_bias: bool
+) -> None:
+    n_rows, n_columns = 3 * TILE_ROWS, 2 * TILE_COLUMNS
+    bias, left, right, out = _tensors(
+        (n_rows, 1), (n_rows, n_inner), (n_inner, n_columns), (n_rows, n_columns)
+    )
+    inputs = [LAYOUTS[left_layout](left), LAYOUTS[right_layout](right)]
+    expected = left.double() @ right.double() + (bias.double() if with_bias else 0)
+    inputs = [bias, *inputs] if with_bias else inputs
+    operation = partial(torch.addmm if with_bias else torch.mm, *inputs, out=out)
+    row = compiled_steps._encode_tiles(operation, inputs, out)
+    assert row is not None
+    table = np.array([row + [0] * (ROW_SIZE - len(row))])
+    run = compiled_steps._run_rows()
+    assert run is not None
+    run(table)
+    torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_not_whole_tiles_has_none() -> None:
+    for n_rows, n_columns in ((TILE_ROWS - 1, TILE_COLUMNS), (TILE_ROWS, TILE_COLUMNS + 1)):
+        left, right, out = _tensors((n_rows, 7), (7, n_columns), (n_rows, n_columns))
+        operation = partial(torch.mm, left, right, out=out)
+        assert compiled_steps._encode_tiles(operation, [left, right], out) is None
+
+
 def test_what_is_not_recognised_stays_in_its_place() -> None:
     operations, _ = _layer()
     calls: list[str] = []
@@ -118,12 +174,12 @@ def _encode_subtraction(
 
 @needs_library
 def test_an_operation_with_other_bits_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled_steps, "_agreed", {})
+    monkeypatch.setattr(compiled_steps, "_chosen", {})
     first, second, out = _tensors((1, 2, 5), (1, 2, 5), (1, 2, 5))
     operation = partial(torch.add, first, second, out=out)
     assert type(compile_operations([operation])[0]) is CompiledRows
-    monkeypatch.setattr(compiled_steps, "_agreed", {})
-    monkeypatch.setitem(compiled_steps._ENCODERS, torch.add, _encode_subtraction)
+    monkeypatch.setattr(compiled_steps, "_chosen", {})
+    monkeypatch.setitem(compiled_steps._ENCODERS, torch.add, (_encode_subtraction,))
     assert compile_operations([operation]) == [operation]
 
 
@@ -141,7 +197,7 @@ def test_an_operation_without_a_row_is_kept(name: str) -> None:
 
 
 def test_compiling_changes_no_number_and_draws_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled_steps, "_agreed", {})
+    monkeypatch.setattr(compiled_steps, "_chosen", {})
     tensors = _tensors((1, 3, 20), (1, 3, 20), (1, 1, 1))
     kept, state = [tensor.clone() for tensor in tensors], torch.get_rng_state()
     compile_operations([partial(torch.addcmul, *tensors, value=2, out=tensors[0])])
