@@ -30,7 +30,12 @@ def set_ray_environment(*, joins: bool = False) -> None:
         "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
         # Ctrl-C is handled by study.stopping.
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        # Workers are the parallelism. Ray would set it when work arrives, after they loaded torch.
+        "OMP_NUM_THREADS": "1",
     }
+    if not joins:
+        # While the driver loads Tune, idle workers load what their first unit needs.
+        settings["RAY_preload_python_modules"] = "torch,study.trial"
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     if joins:

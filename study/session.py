@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import ray._private.node
 import ray._private.utils
 import ray._private.worker
 
@@ -203,16 +204,16 @@ def _connected(**options: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _replaced(module: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
-    """Put a function in the place of one of Ray's own, if this version has it."""
-    original = getattr(module, name, None)
+def _replaced(owner: Any, name: str, replacement: Any) -> Iterator[None]:
+    """Put something in the place of one of Ray's own, if this version has it."""
+    original = getattr(owner, name, None)
     if original is not None:
-        setattr(module, name, function)
+        setattr(owner, name, replacement)
     try:
         yield
     finally:
         if original is not None:
-            setattr(module, name, original)
+            setattr(owner, name, original)
 
 
 def _silent_raylet() -> AbstractContextManager[None]:
@@ -220,19 +221,31 @@ def _silent_raylet() -> AbstractContextManager[None]:
     return _replaced(ray._private.worker, "print_to_stdstream", lambda *_, **__: None)
 
 
-def _minimal_ray(*, unless: bool) -> AbstractContextManager[None]:
-    """Start Ray's processes as an installation without its dashboard does, which is sooner.
+@contextlib.contextmanager
+def _minimal_ray(*, unless: bool) -> Iterator[None]:
+    """Start fewer and smaller processes beside the workers, which is sooner.
 
-    Otherwise they load the dashboard's libraries, on the same cores, before Ray is up, also when
-    no dashboard is asked for. Ray decides by whether these can be imported.
+    Ray's dashboard process loads the dashboard's libraries, on the same cores and before Ray is
+    up, also when no dashboard is asked for; it decides by whether these can be imported. The
+    monitor would add nodes, which a local cluster does not do, and takes a second to end. Tune
+    sets an environment variable for PyTorch Lightning in its workers, so those that Ray keeps
+    ready are not used but others started.
     """
     if unless:
-        return contextlib.nullcontext()
-    return _replaced(
-        ray._private.utils,
-        "get_dashboard_dependency_error",
-        lambda: ImportError("no dashboard was asked for"),
-    )
+        yield
+        return
+    from ray.tune.execution import class_cache
+
+    with (
+        _replaced(
+            ray._private.utils,
+            "get_dashboard_dependency_error",
+            lambda: ImportError("no dashboard was asked for"),
+        ),
+        _replaced(ray._private.node.Node, "start_monitor", lambda _: None),
+        _replaced(class_cache, "DEFAULT_ENV_VARS", {}),
+    ):
+        yield
 
 
 @contextlib.contextmanager
