@@ -113,8 +113,10 @@ def multiply_tiles(row, zero):
     if bias == 0:
         bias, bias_step = zero, 0
     scratch = np.empty(n_inner * TILE_COLUMNS + _CACHE_LINE, np.float32)
-    panel = (scratch.ctypes.data + _CACHE_LINE - 1) // _CACHE_LINE * _CACHE_LINE
-    copied = carray(floats_at(panel), n_inner * TILE_COLUMNS)
+    # A part of the array, not a pointer: numba frees an array whose address alone is still used.
+    start = (-scratch.ctypes.data % _CACHE_LINE) // 4
+    copied = scratch[start : start + n_inner * TILE_COLUMNS]
+    panel = copied.ctypes.data
     for first in range(0, n_columns, TILE_COLUMNS):
         source = floats_at(right + 4 * first * right_column)
         n_source = (n_inner - 1) * right_row + (TILE_COLUMNS - 1) * right_column + 1

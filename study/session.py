@@ -303,6 +303,7 @@ def worker_log_tail(pid: int, *, n_chars: int = 4000) -> str:
     if not folder:
         return ""
     with contextlib.suppress(OSError):
-        for file in Path(folder).glob(f"worker-*-{pid}.err"):
-            return file.read_text(errors="replace")[-n_chars:]
+        # A worker that was kept ready has a file from before it had work, and one from then on.
+        files = sorted(Path(folder).glob(f"worker-*-{pid}.err"), key=lambda f: f.stat().st_mtime)
+        return "".join(file.read_text(errors="replace") for file in files)[-n_chars:]
     return ""
