@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import secrets
@@ -194,13 +195,28 @@ def _connected(**options: Any) -> Iterator[None]:
     try:
         ray.init(**options)
     except Exception as error:  # Ray raises bare ones, such as when a process of its dies here.
-        ray.shutdown()
+        _shut_down()
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SessionError(f"Ray did not start: {reason}") from error
     try:
         yield
     finally:
+        _shut_down()
+
+
+def _shut_down() -> None:
+    """Shut Ray down while no garbage is collected.
+
+    A reference to one of Ray's objects that is freed while Ray shuts down makes it end the whole
+    process without a word; the thread that draws the live display collects garbage, too.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
         ray.shutdown()
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @contextlib.contextmanager

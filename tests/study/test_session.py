@@ -21,14 +21,58 @@ with ray_session(None, n_workers=1, gpus=0):
     print(ray.get(ray.remote(lambda: 6 * 7).remote()))
 """
 
+# Cycles that hold Ray's references become garbage, one after another, while Ray shuts down.
+GARBAGE_AT_THE_END = """
+import gc
+import threading
+from study.ray_environment import set_ray_environment
+set_ray_environment()
+import ray
+from ray._private import worker
+from study.session import ray_session
+held, ended, disconnect = [], threading.Event(), worker.disconnect
+def let_go():
+    while held and not ended.wait(0.001):
+        held.pop()
+        [[] for _ in range(1_000)]
+def disconnect_and_let_go(*given):
+    disconnect(*given)
+    threading.Thread(target=let_go).start()
+worker.disconnect = disconnect_and_let_go
+with ray_session(None, n_workers=1, gpus=0):
+    # What there is already is left out, so that each collection goes through all that is new.
+    gc.freeze()
+    gc.collect()
+    gc.set_threshold(100, 1, 1)
+    for number in range(1_000):
+        cycle = [ray.put(number)]
+        cycle.append(cycle)
+        held.append(cycle)
+    del cycle
+ended.set()
+print("went on")
+"""
+
+
+def run_alone(program: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in a process of its own, with none of our Ray's settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, env=kept, capture_output=True, text=True, timeout=240)
+
 
 @pytest.mark.slow
 @pytest.mark.ray
 def test_ray_that_was_imported_before_starts_with_our_token() -> None:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    command = [sys.executable, "-c", RAY_FIRST]
-    done = subprocess.run(command, env=kept, capture_output=True, text=True, timeout=240)
+    done = run_alone(RAY_FIRST)
     assert done.stdout.strip() == "42", done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_garbage_of_another_thread_does_not_end_the_driver() -> None:
+    done = run_alone(GARBAGE_AT_THE_END)
+    assert done.stdout.strip() == "went on", done.stderr
 
 
 def test_ray_starts_without_the_dashboards_libraries_unless_they_are_asked_for() -> None:
