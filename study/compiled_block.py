@@ -50,6 +50,11 @@ _MANTISSA_BITS = 52
 
 # Sums may be taken in the order that suits the vector unit; NaN is not counted on.
 FREE_ORDER = {"contract", "reassoc", "nsz", "nnan"}
+# Functions that run inside a loop over blocks become part of their caller: a separate one exists
+# twice in the process that compiles, and which of the two runs decides the last bits. And they
+# count no references to views, which took longer than the arithmetic: they allocate nothing, and
+# their caller's arrays outlive them.
+INNER = {"forceinline": True, "_nrt": False}
 
 
 @intrinsic
@@ -68,7 +73,7 @@ def _float_of(typing_context, bits):
     return types.float64(types.int64), generate
 
 
-@njit(fastmath={"contract"})
+@njit(fastmath={"contract"}, **INNER)
 def exponential(x):
     """Return e^x for -600 <= x <= 600 to about 1 unit in the last place; it vectorises."""
     shifted = x * _LOG2_E + _TO_INTEGER
@@ -91,28 +96,37 @@ def exponential(x):
     return _float_of(_bits_of(series) + (_bits_of(shifted) << _MANTISSA_BITS))
 
 
-@njit(fastmath=FREE_ORDER)
-def _log_densities(points, mean, inverse_root, constant, frame, row):
-    """Write a component's log densities of a block's points (D, BLOCK) into `row`."""
-    dim = len(points)
-    if dim == FAST_DIM:
-        m0, m1, m2 = mean[0], mean[1], mean[2]
-        f00, f10, f11 = inverse_root[0, 0], inverse_root[1, 0], inverse_root[1, 1]
-        f20, f21, f22 = inverse_root[2, 0], inverse_root[2, 1], inverse_root[2, 2]
+@njit(fastmath=FREE_ORDER, **INNER)
+def _log_densities(points, means, inverse_roots, constants, j, frames, rows, top):
+    """Write component j's log densities of a block's points (D, BLOCK); raise `top` to them."""
+    constant = constants[j]
+    if len(points) == FAST_DIM:
+        m0, m1, m2 = means[j, 0], means[j, 1], means[j, 2]
+        f00, f10, f11 = inverse_roots[j, 0, 0], inverse_roots[j, 1, 0], inverse_roots[j, 1, 1]
+        f20, f21, f22 = inverse_roots[j, 2, 0], inverse_roots[j, 2, 1], inverse_roots[j, 2, 2]
         for i in range(BLOCK):
             x, y, z = points[0, i] - m0, points[1, i] - m1, points[2, i] - m2
             u, v, w = f00 * x, f10 * x + f11 * y, f20 * x + f21 * y + f22 * z
-            row[i] = constant - 0.5 * (u * u + v * v + w * w)
+            value = constant - 0.5 * (u * u + v * v + w * w)
+            rows[j, i] = value
+            top[i] = max(top[i], value)
         return
+    _fill_row(points, means[j], inverse_roots[j], constant, frames[j], rows[j])
+    for i in range(BLOCK):
+        top[i] = max(top[i], rows[j, i])
+
+
+@njit(fastmath=FREE_ORDER, **INNER)
+def _fill_row(points, mean, inverse_root, constant, frame, row):
     _to_frame(points, mean, inverse_root, frame)
     for i in range(BLOCK):
         row[i] = constant
-    for a in range(dim):
+    for a in range(len(points)):
         for i in range(BLOCK):
             row[i] -= 0.5 * frame[a, i] * frame[a, i]
 
 
-@njit(fastmath=FREE_ORDER)
+@njit(fastmath=FREE_ORDER, **INNER)
 def _to_frame(points, mean, inverse_root, frame):
     """Write inv(L) (x - m) into `frame` (D, BLOCK)."""
     for a in range(len(points)):
@@ -125,46 +139,59 @@ def _to_frame(points, mean, inverse_root, frame):
                 frame[a, i] += factor * (points[b, i] - offset)
 
 
-@njit(fastmath=FREE_ORDER)
-def _raise(top, row):
-    for i in range(BLOCK):
-        top[i] = max(top[i], row[i])
+@njit(fastmath=FREE_ORDER, **INNER)
+def _smallest(row):
+    smallest = row[0]
+    for i in range(1, BLOCK):
+        smallest = min(smallest, row[i])
+    return smallest
 
 
-@njit(fastmath=FREE_ORDER)
-def _is_negligible(row, top):
+@njit(fastmath=FREE_ORDER, **INNER)
+def _is_negligible(rows, j, top):
     # A count vectorises where a maximum does not.
     count = 0
     for i in range(BLOCK):
-        count += row[i] - top[i] > NEGLIGIBLE
+        count += rows[j, i] - top[i] > NEGLIGIBLE
     return count == 0
 
 
-@njit(fastmath=FREE_ORDER)
-def _exponentiate(row, top, total, spread):
-    """Turn log densities into densities over the largest, and add them up.
-
-    `spread` gathers density times log density, from which the entropy follows.
-    """
+@njit(fastmath=FREE_ORDER, **INNER)
+def _exponentiate(rows, j, top, total):
+    """Turn log densities into densities over the largest, and add them up."""
     for i in range(BLOCK):
-        below = max(row[i] - top[i], SMALLEST_EXPONENT)
+        density = exponential(max(rows[j, i] - top[i], SMALLEST_EXPONENT))
+        rows[j, i] = density
+        total[i] += density
+
+
+@njit(fastmath=FREE_ORDER, **INNER)
+def _exponentiate_and_spread(rows, j, top, total, spread):
+    """Do the same; `spread` gathers density times log density, from which the entropy follows."""
+    for i in range(BLOCK):
+        below = max(rows[j, i] - top[i], SMALLEST_EXPONENT)
         density = exponential(below)
-        row[i] = density
+        rows[j, i] = density
         total[i] += density
         spread[i] += density * below
 
 
-@njit(fastmath=FREE_ORDER)
-def add_moments(points, mean, inverse_root, frame, row, weighted, moments):
-    """Add a block's sums of r, r u and r u u' (lower triangle by rows) to `moments`."""
+@njit(fastmath=FREE_ORDER, **INNER)
+def add_moments(points, means, inverse_roots, j, frames, rows, weighted, moments):
+    """Add component j's sums of r, r u and r u u' (lower triangle by rows) to `moments`."""
     if len(points) == FAST_DIM:
-        _add_moments_3(points, mean, inverse_root, row, moments)
-        return
+        _add_moments_3(points, means, inverse_roots, j, rows, moments)
+    else:
+        _add_moments_of_frame(frames[j], rows[j], weighted, moments[j])
+
+
+@njit(fastmath=FREE_ORDER, **INNER)
+def _add_moments_of_frame(frame, row, weighted, moments):
     count = 0.0
     for i in range(BLOCK):
         count += row[i]
     moments[0] += count
-    dim = len(points)
+    dim = len(frame)
     at = 1 + dim
     for a in range(dim):
         first = 0.0
@@ -180,17 +207,17 @@ def add_moments(points, mean, inverse_root, frame, row, weighted, moments):
             at += 1
 
 
-@njit(fastmath=FREE_ORDER)
-def _add_moments_3(points, mean, inverse_root, row, moments):
-    m0, m1, m2 = mean[0], mean[1], mean[2]
-    f00, f10, f11 = inverse_root[0, 0], inverse_root[1, 0], inverse_root[1, 1]
-    f20, f21, f22 = inverse_root[2, 0], inverse_root[2, 1], inverse_root[2, 2]
+@njit(fastmath=FREE_ORDER, **INNER)
+def _add_moments_3(points, means, inverse_roots, j, rows, moments):
+    m0, m1, m2 = means[j, 0], means[j, 1], means[j, 2]
+    f00, f10, f11 = inverse_roots[j, 0, 0], inverse_roots[j, 1, 0], inverse_roots[j, 1, 1]
+    f20, f21, f22 = inverse_roots[j, 2, 0], inverse_roots[j, 2, 1], inverse_roots[j, 2, 2]
     s, su, sv, sw = 0.0, 0.0, 0.0, 0.0
     suu, suv, svv, suw, svw, sww = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for i in range(BLOCK):
         x, y, z = points[0, i] - m0, points[1, i] - m1, points[2, i] - m2
         u, v, w = f00 * x, f10 * x + f11 * y, f20 * x + f21 * y + f22 * z
-        share = row[i]
+        share = rows[j, i]
         ru, rv, rw = share * u, share * v, share * w
         s += share
         su += ru
@@ -203,16 +230,25 @@ def _add_moments_3(points, mean, inverse_root, row, moments):
         svw += rv * w
         sww += rw * w
     for at, value in enumerate((s, su, sv, sw, suu, suv, svv, suw, svw, sww)):
-        moments[at] += value
+        moments[j, at] += value
 
 
-@njit(fastmath=FREE_ORDER)
-def scale(row, factors):
+@njit(**INNER)
+def invert(total, n_points):
+    """Turn sums of densities into what makes shares of them; points beyond the last get none."""
     for i in range(BLOCK):
-        row[i] *= factors[i]
+        total[i] = 1.0 / total[i]
+    for i in range(n_points, BLOCK):
+        total[i] = 0.0
 
 
-@njit
+@njit(fastmath=FREE_ORDER, **INNER)
+def scale(rows, j, factors):
+    for i in range(BLOCK):
+        rows[j, i] *= factors[i]
+
+
+@njit(**INNER)
 def _bound(box, means, inverse_roots, constants, upper):
     """Bound each component's log density in a box (2, D: centre, half widths) from above.
 
@@ -238,33 +274,33 @@ def _bound(box, means, inverse_roots, constants, upper):
     return densest
 
 
-@njit
+@njit(**INNER)
 def fill_densities(
-    points, box, means, inverse_roots, constants, frames, rows, active, top, total, spread, upper
-):
+    points, box, means, inverse_roots, constants, frames, rows, active, top, total, spread, upper,
+    with_spread,
+):  # fmt: skip
     """Fill one block's densities; `active` says which components have any."""
     for i in range(BLOCK):
+        top[i] = -math.inf
         total[i] = 0.0
         spread[i] = 0.0
     first = _bound(box, means, inverse_roots, constants, upper)
-    _log_densities(
-        points, means[first], inverse_roots[first], constants[first], frames[first], rows[first]
-    )
-    top[:] = rows[first]
-    floor = top.min() + NEGLIGIBLE
+    _log_densities(points, means, inverse_roots, constants, first, frames, rows, top)
+    floor = _smallest(top) + NEGLIGIBLE
     for j in range(len(constants)):
         active[j] = upper[j] > floor
         if active[j] and j != first:
-            _log_densities(points, means[j], inverse_roots[j], constants[j], frames[j], rows[j])
-            _raise(top, rows[j])
+            _log_densities(points, means, inverse_roots, constants, j, frames, rows, top)
     for j in range(len(constants)):
         if active[j]:
-            active[j] = not _is_negligible(rows[j], top)
-            if active[j]:
-                _exponentiate(rows[j], top, total, spread)
+            active[j] = not _is_negligible(rows, j, top)
+            if active[j] and with_spread:
+                _exponentiate_and_spread(rows, j, top, total, spread)
+            elif active[j]:
+                _exponentiate(rows, j, top, total)
 
 
-@njit(fastmath=FREE_ORDER)
+@njit(fastmath=FREE_ORDER, **INNER)
 def log_sums(top, total, spread, n_points):
     """Return a block's log likelihood and the entropy of its labels (nats, in total)."""
     largest = logs = mixed = 0.0

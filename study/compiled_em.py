@@ -18,6 +18,7 @@ from study.compiled_block import (
     VERY_LOW,
     add_moments,
     fill_densities,
+    invert,
     log_sums,
     scale,
 )
@@ -29,11 +30,11 @@ CONVERGED, UNFINISHED, HOPELESS = 0, 1, 2
 COUNT_FLOOR = 10 * float(np.finfo(np.float64).eps)
 
 
-@njit
+@njit(forceinline=True)
 def _pass(blocks, boxes, n_samples, means, inverse_roots, constants, moments):
     """Do one E-step; add up the moments of every frame unless `moments` is empty.
 
-    Returns log likelihood and label entropy (nats, in total).
+    Returns log likelihood and, without moments, label entropy (nats, in total).
     """
     k, dim = len(means), blocks.shape[1]
     frames, rows = np.empty((k, dim if dim > FAST_DIM else 1, BLOCK)), np.empty((k, BLOCK))
@@ -45,30 +46,23 @@ def _pass(blocks, boxes, n_samples, means, inverse_roots, constants, moments):
         n_points = min(BLOCK, n_samples - at * BLOCK)
         fill_densities(
             blocks[at], boxes[at], means, inverse_roots, constants, frames, rows, active,
-            top, total, spread, upper,
+            top, total, spread, upper, not len(moments),
         )  # fmt: skip
         block_likelihood, block_entropy = log_sums(top, total, spread, n_points)
         log_likelihood += block_likelihood
         entropy += block_entropy
         if len(moments):
-            for i in range(BLOCK):
-                total[i] = 1.0 / total[i] if i < n_points else 0.0
+            invert(total, n_points)
             for j in range(k):
                 if active[j]:
-                    scale(rows[j], total)
+                    scale(rows, j, total)
                     add_moments(
-                        blocks[at],
-                        means[j],
-                        inverse_roots[j],
-                        frames[j],
-                        rows[j],
-                        weighted,
-                        moments[j],
+                        blocks[at], means, inverse_roots, j, frames, rows, weighted, moments
                     )
     return log_likelihood, entropy
 
 
-@njit
+@njit(forceinline=True)
 def _unit_matrices(k, dim):
     matrices = np.zeros((k, dim, dim))
     for a in range(dim):
@@ -76,7 +70,7 @@ def _unit_matrices(k, dim):
     return matrices
 
 
-@njit
+@njit(forceinline=True)
 def invert_root(covariance, root, inverse):
     """Write the Cholesky factor and its inverse; return its log determinant, NaN on failure."""
     dim = len(covariance)
@@ -103,7 +97,7 @@ def invert_root(covariance, root, inverse):
     return log_det
 
 
-@njit
+@njit(forceinline=True)
 def _factorize(weights, covariances, roots, inverse_roots, constants):
     """Prepare the frames; return whether every covariance is positive definite."""
     half_log_tau = 0.5 * covariances.shape[1] * math.log(2.0 * math.pi)
@@ -117,7 +111,7 @@ def _factorize(weights, covariances, roots, inverse_roots, constants):
     return True
 
 
-@njit
+@njit(forceinline=True)
 def _maximize(moments, roots, ridge, weights, means, covariances):
     """Set the parameters from the frames' moments: one M-step."""
     k, dim = covariances.shape[:2]
@@ -253,7 +247,7 @@ def _compile_judge(stamp: str):
             n_points = min(BLOCK, n_samples - start)
             fill_densities(
                 blocks[at], boxes[at], means, inverse_roots, constants, frames, rows, active,
-                top, total, spread, upper,
+                top, total, spread, upper, False,
             )  # fmt: skip
             for i in range(n_points):
                 log_prob[start + i] = top[i] + math.log(total[i])

@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numba import njit
 
-from study.compiled_block import BLOCK, FREE_ORDER, SOURCE_STAMP, exponential
+from study.compiled_block import BLOCK, FREE_ORDER, INNER, SOURCE_STAMP, exponential
 from study.compiled_em import invert_root
 
 SMALLEST_COUNT = 1e-6
@@ -21,7 +21,7 @@ FAST_PRODUCTS = 10
 LARGEST_ODDS = 40.0
 
 
-@njit
+@njit(forceinline=True)
 def _fill_products(points, start, products):
     """Write the products of a block's points (m, D from `start` on); return how many points."""
     n_points, dim = min(BLOCK, len(points) - start), points.shape[1]
@@ -38,7 +38,7 @@ def _fill_products(points, start, products):
     return n_points
 
 
-@njit(fastmath=FREE_ORDER)
+@njit(fastmath=FREE_ORDER, **INNER)
 def _evaluate(products, form, values):
     """Evaluate a linear form (F,) in a block's products."""
     if len(products) == FAST_PRODUCTS:
@@ -60,7 +60,7 @@ def _evaluate(products, form, values):
             values[i] += factor * products[at, i]
 
 
-@njit(fastmath=FREE_ORDER)
+@njit(fastmath=FREE_ORDER, **INNER)
 def _add_products(products, share, sums):
     """Add the shares' products of a block to `sums` (F,)."""
     for at in range(len(sums)):
@@ -70,19 +70,21 @@ def _add_products(products, share, sums):
         sums[at] += total
 
 
-@njit(fastmath=FREE_ORDER)
+@njit(fastmath=FREE_ORDER, **INNER)
 def _to_shares(values, hard):
     """Turn log odds into shares of the first part."""
     if hard:
         for i in range(BLOCK):
             values[i] = 1.0 if values[i] > 0.0 else 0.0
         return
+    # With the division in the same loop it does not vectorise.
     for i in range(BLOCK):
-        odds = min(max(values[i], -LARGEST_ODDS), LARGEST_ODDS)
-        values[i] = 1.0 / (1.0 + exponential(-odds))
+        values[i] = 1.0 + exponential(-min(max(values[i], -LARGEST_ODDS), LARGEST_ODDS))
+    for i in range(BLOCK):
+        values[i] = 1.0 / values[i]
 
 
-@njit
+@njit(forceinline=True)
 def moments_to_gaussian(moments, count, ridge, mean, covariance):
     """Write the mean and covariance of sums (F,) of products."""
     dim = len(mean)
@@ -96,7 +98,7 @@ def moments_to_gaussian(moments, count, ridge, mean, covariance):
         covariance[a, a] += ridge
 
 
-@njit
+@njit(forceinline=True)
 def _to_form(moments, count, total, ridge, form):
     """Write a part's log density as a form in the products; False if it has none."""
     dim = int((math.sqrt(8.0 * len(moments) + 1.0) - 3.0) / 2.0 + 0.5)
@@ -123,7 +125,7 @@ def _to_form(moments, count, total, ridge, form):
     return True
 
 
-@njit
+@njit(forceinline=True)
 def _to_forms(sums, totals, ridge, counts, moments, forms):
     """Do the M-step of each start from the first part's sums (S, F)."""
     size = len(totals)
@@ -143,7 +145,7 @@ def _to_forms(sums, totals, ridge, counts, moments, forms):
                 break
 
 
-@njit(fastmath=FREE_ORDER)
+@njit(fastmath=FREE_ORDER, **INNER)
 def _log_total(first, second, n_points):
     """Return the summed log of e^first + e^second; both are overwritten."""
     largest = 0.0
@@ -180,14 +182,14 @@ def _compile_grow_parts(stamp: str):
         forms, totals = np.zeros((n_starts, 2, filled)), np.zeros(filled)
         forms[:, 0, :size] = starts
         for iteration in range(n_iter):
-            sums = np.zeros((n_starts, filled))
+            sums, apart = np.zeros((n_starts, filled)), forms[:, 0] - forms[:, 1]
             for at in range(0, len(points), BLOCK):
                 n_points = _fill_products(points, at, products)
                 if iteration == 0:
                     values[:] = 1.0
                     _add_products(products, values, totals)
                 for start in range(n_starts):
-                    _evaluate(products, forms[start, 0] - forms[start, 1], values)
+                    _evaluate(products, apart[start], values)
                     _to_shares(values, iteration == 0)
                     _add_products(products, values, sums[start])
             _to_forms(sums, totals[:size], ridge, counts, moments, forms)

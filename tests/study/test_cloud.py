@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.special import logsumexp
@@ -130,3 +135,27 @@ def test_neighbours_share_a_block() -> None:
     assert np.array_equal(np.sort(order), np.arange(len(points)))
     blocks = points[order][: 16 * BLOCK].reshape(16, BLOCK, 2)
     assert np.ptp(blocks, axis=1).mean() < 0.4
+
+
+# In four dimensions, whose passes are loops over the dimensions; the last bits of a climb.
+CLIMB = """
+import hashlib
+import numpy as np
+from study.cloud import Cloud
+cloud = Cloud(np.random.default_rng(0).normal(size=(700, 4)))
+start = cloud.from_labels(np.arange(700) // 100)
+end = cloud.climb(start, tol_nats=0.0, max_iter=20)
+print(hashlib.sha256(b"".join(part.tobytes() for part in end.mixture)).hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_the_process_that_compiles_gives_the_same_bits_as_those_that_load(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", CLIMB]
+    compiled, loaded = (
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    )
+    assert list(tmp_path.rglob("*.nbc"))
+    assert compiled == loaded
