@@ -82,6 +82,7 @@ def ray_session(
         own_folder("ray-") as folder,
         _silent_raylet(),
         _minimal_ray(unless=dashboard),
+        _ready_workers(),
         _connected(
             address="local",
             num_cpus=n_workers,
@@ -243,15 +244,11 @@ def _minimal_ray(*, unless: bool) -> Iterator[None]:
 
     Ray's dashboard process loads the dashboard's libraries, on the same cores and before Ray is
     up, also when no dashboard is asked for; it decides by whether these can be imported. The
-    monitor would add nodes, which a local cluster does not do, and takes a second to end. Tune
-    sets an environment variable for PyTorch Lightning in its workers, so those that Ray keeps
-    ready are not used but others started.
+    monitor would add nodes, which a local cluster does not do, and takes a second to end.
     """
     if unless:
         yield
         return
-    from ray.tune.execution import class_cache
-
     with (
         _replaced(
             ray._private.utils,
@@ -259,9 +256,19 @@ def _minimal_ray(*, unless: bool) -> Iterator[None]:
             lambda: ImportError("no dashboard was asked for"),
         ),
         _replaced(ray._private.node.Node, "start_monitor", lambda _: None),
-        _replaced(class_cache, "DEFAULT_ENV_VARS", {}),
     ):
         yield
+
+
+def _ready_workers() -> AbstractContextManager[None]:
+    """Let Tune use the workers that Ray keeps ready.
+
+    It sets an environment variable for PyTorch Lightning in its workers, for which others would be
+    started.
+    """
+    from ray.tune.execution import class_cache
+
+    return _replaced(class_cache, "DEFAULT_ENV_VARS", {})
 
 
 @contextlib.contextmanager
