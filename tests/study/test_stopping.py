@@ -26,6 +26,8 @@ def test_while_tune_runs_the_first_ends_its_loop_and_the_second_raises(number: i
         ended.append(got)
 
     before = signal.signal(signal.SIGUSR1, end_loop)
+    # A shell lets what it starts in the background ignore interrupts.
+    inherited = signal.signal(number, signal.default_int_handler)
     try:
         with stop_on_signals() as stop, stop.in_tune():
             os.kill(os.getpid(), number)
@@ -35,6 +37,7 @@ def test_while_tune_runs_the_first_ends_its_loop_and_the_second_raises(number: i
                 os.kill(os.getpid(), number)
     finally:
         signal.signal(signal.SIGUSR1, before)
+        signal.signal(number, inherited)
 
 
 def test_handlers_are_as_before_afterwards() -> None:
