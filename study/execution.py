@@ -37,6 +37,8 @@ FINISH_WRITING_S = 8.0
 # Tune ends its loop within a few seconds of being asked, unless Ray is gone.
 TUNE_ENDS_S = 10.0
 POLL_S = 0.25
+# How Python's own account of a crash starts.
+CRASH_MARK = "Fatal Python error"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,9 +185,10 @@ def cause_of_death(error: str, pid: int) -> tuple[str, bool]:
     if "running low on memory" in error:
         return f"{who} was killed by Ray because the machine ran out of memory", False
     crash = re.search(r"(SIGSEGV|SIGBUS|SIGFPE|SIGILL|SIGABRT)", log)
-    if crash or "Fatal Python error" in log:
-        sign = crash.group(1) if crash else "Fatal Python error"
-        return f"{log[-1500:]}\n{who} crashed ({sign})", False
+    if crash or CRASH_MARK in log:
+        sign = crash.group(1) if crash else CRASH_MARK
+        trace = log[max(log.rfind(CRASH_MARK), 0) :].partition("\n\nExtension modules:")[0]
+        return f"{trace[:1500]}\n{who} crashed ({sign})", False
     if "intended_system_exit" in error.lower() or "exit code" in error.lower():
         return f"{error[-1500:]}\n{who} ended by itself", False
     if error and "died" not in error.lower():

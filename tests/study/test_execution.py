@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -135,3 +138,19 @@ def test_the_cause_of_a_death(
     found, is_hung = cause_of_death(error, 7)
     assert cause in found.splitlines()[-1]
     assert is_hung == hung
+
+
+def test_a_crash_is_found_behind_the_names_of_all_modules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What a worker has loaded when it trains; its names are longer than the trace.
+    loads = "import ctypes, study.trainable; ctypes.string_at(0)"
+    with (tmp_path / "worker-a-01000000-7.err").open("w") as log:
+        subprocess.run([sys.executable, "-X", "faulthandler", "-c", loads], stderr=log, timeout=60)
+    node = SimpleNamespace(get_logs_dir_path=lambda: str(tmp_path))
+    monkeypatch.setattr("ray._private.worker._global_node", node)
+    found, _ = cause_of_death("The actor died", 7)
+    assert "worker process 7 crashed" in found.splitlines()[-1]
+    assert "in string_at" in found
+    assert "Extension modules" not in found
+    assert len(found) < 1600
