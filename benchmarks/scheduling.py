@@ -144,7 +144,7 @@ def run_stacks(stacks: list[Stack]) -> dict[str, Any]:
             scratch=str(scratch),
             before={},
         )
-        session = ray_session(None, n_workers=N_WORKERS, gpus=0)
+        session = ray_session(None, n_workers=N_WORKERS, resources=ResourcesConfig())
         with display, session, mock.patch("study.execution.UnitTrainable", NoOpUnit):
             before, started = _memory_mb(), time.perf_counter()
             executor.run(stacks)

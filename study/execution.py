@@ -352,7 +352,7 @@ class Executor:
             location=self.location,
             device=self.resources.torch_device,
         )
-        per_unit = {"cpu": self.resources.cpus, "gpu": self.resources.gpus}
+        per_unit = {"cpu": self.resources.n_cpus, "gpu": self.resources.gpus}
         tuner = tune.Tuner(
             tune.with_resources(trainable, per_unit),
             param_space={"unit": tune.grid_search(list(range(len(units))))} if units else {},

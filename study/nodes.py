@@ -25,6 +25,7 @@ from study.config import ResourcesConfig
 from study.folder import ResultsFolder
 from study.provenance import code_version
 from study.ray_environment import SessionError
+from study.room import count_units, fill_cpus
 
 WriteFrom = Literal["auto", "nodes", "driver"]
 # A first task on a node starts a process and may unpack the code there.
@@ -75,6 +76,8 @@ class Fit:
     ----------
     n_slots : int
         Units that run at once.
+    resources : ResourcesConfig
+        Of one unit, `cpus` a number.
     location : str
         What workers open to write rows.
     stack_memory_bytes : int or None
@@ -82,6 +85,7 @@ class Fit:
     """
 
     n_slots: int
+    resources: ResourcesConfig
     location: str
     stack_memory_bytes: int | None = None
 
@@ -121,6 +125,7 @@ def fit_to_cluster(
     """
     wait_for_nodes(n_nodes)
     nodes = alive_nodes()
+    resources = fill_cpus(resources, [node["Resources"] for node in nodes])
     n_slots = count_slots(nodes, resources)
     reports = check_nodes(folder, resources, write_from=write_from, location=location)
     nodes_write = write_from != "driver" and all(report.sees_results for report in reports)
@@ -137,7 +142,9 @@ def fit_to_cluster(
         say(f"{n_gpus:g} GPUs stay idle: --set resources.gpus=1 gives each stack one")
     try:
         memory = _stack_memory_bytes(reports, resources)
-        yield Fit(n_slots=n_slots, location=location, stack_memory_bytes=memory)
+        yield Fit(
+            n_slots=n_slots, resources=resources, location=location, stack_memory_bytes=memory
+        )
     finally:
         del writer
 
@@ -179,32 +186,25 @@ def count_slots(nodes: Sequence[Mapping[str, Any]], resources: ResourcesConfig) 
     nodes : sequence of mapping
         As `ray.nodes()` lists them.
     resources : ResourcesConfig
-        Of one unit.
+        Of one unit, `cpus` a number.
 
     Raises
     ------
     SessionError
         None fits; the message says what the largest node has.
     """
-    slots = sum(_slots(node["Resources"], resources) for node in nodes)
+    slots = sum(count_units(resources, node["Resources"]) for node in nodes)
     if not slots:
         most = {
             name: max((node["Resources"].get(name, 0) for node in nodes), default=0)
             for name in ("CPU", "GPU")
         }
         raise SessionError(
-            f"no node has room for a stack of {resources.cpus:g} processors and "
+            f"no node has room for a stack of {resources.n_cpus:g} processors and "
             f"{resources.gpus:g} GPUs: the most on one node are {most['CPU']:g} and "
             f"{most['GPU']:g}; change resources.cpus or resources.gpus"
         )
     return slots
-
-
-def _slots(has: Mapping[str, float], resources: ResourcesConfig) -> int:
-    limits = [has.get("CPU", 0) / resources.cpus]
-    if resources.gpus:
-        limits.append(has.get("GPU", 0) / resources.gpus)
-    return int(min(limits) + 1e-9)
 
 
 def check_nodes(
@@ -235,7 +235,7 @@ def check_nodes(
     SessionError
         Some node cannot run them; one line for each.
     """
-    nodes = [node for node in alive_nodes() if _slots(node["Resources"], resources)]
+    nodes = [node for node in alive_nodes() if count_units(resources, node["Resources"])]
     with _probe(folder) as probe:
         reports = _ask(nodes, probe, "" if folder.is_local else location)
     broken = [f"{report.name}: {text}" for report in reports for text in report.problems]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +34,7 @@ from study.results import (
     recorded,
     to_table,
 )
+from study.room import count_workers, local_resources, require_room
 from study.screens import coverage_table, failure_causes, print_plan
 from study.stopping import EXIT_STOPPED, Stop
 from study.stored import find_stored
@@ -82,6 +82,11 @@ class Job:
     n_workers: int
     stop: Stop
     fit: Fit | None = None
+
+    @property
+    def resources(self) -> ResourcesConfig:
+        """What one unit may use, on this machine or the joined cluster."""
+        return self.fit.resources if self.fit else local_resources(self.sweep.resources)
 
     @property
     def retried(self) -> tuple[str, ...]:
@@ -166,6 +171,8 @@ def run(
     )
     if options.dry_run:
         return _show_plan(job)
+    if options.address is None:
+        require_room(sweep.resources)
     name = options.shard.lock_name if options.shard else LOCK_NAME
     with hold(job.folder, on_lost=lambda: stop.interrupt("the lock was lost"), name=name) as lease:
         # Whoever got this far can write here: from now on an outage is waited out.
@@ -196,7 +203,7 @@ def _plan_work(job: Job, *, known: Mapping[str, tuple[str, str]]) -> Work:
         if _ended_badly(trial, stored)
     }
     before |= ended
-    resources = job.sweep.resources
+    resources = job.resources
     units = plan_units(
         [trial for trial in chosen if trial.trial_id not in ended],
         n_workers=job.n_workers,
@@ -302,14 +309,6 @@ def tidy(folder: ResultsFolder, lease: Lease) -> None:
         warn(f"tables were not compacted ({first_line(error)}); they are complete in parts/")
 
 
-def count_workers(resources: ResourcesConfig) -> int:
-    """Count the units that fit on this machine's processors at once."""
-    available = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    )
-    return max(int((available or 1) // max(resources.cpus, 0.01)), 1)
-
-
 def _recorded_controls(folder: ResultsFolder, retry: Sequence[str]) -> frozenset[str]:
     recorded = finished_ids(folder, "controls")
     return frozenset(key for key, status in recorded.items() if status not in retry)
@@ -385,7 +384,7 @@ def on_ray(job: Job, display: Display, known: Mapping[str, tuple[str, str]]) -> 
         ray_session(
             address,
             n_workers=job.n_workers,
-            gpus=job.sweep.resources.gpus,
+            resources=job.resources,
             dashboard=job.options.dashboard,
             wait_s=WAIT_FOR_HEAD_S if job.options.wait_for_nodes else 0.0,
             say=display.note,
@@ -397,7 +396,7 @@ def on_ray(job: Job, display: Display, known: Mapping[str, tuple[str, str]]) -> 
             location=fit.location if fit else job.location,
             n_workers=(job.options.workers or fit.n_slots) if fit else job.n_workers,
             fit=fit,
-            resources=job.sweep.resources,
+            resources=fit.resources if fit else job.resources,
             display=display,
             stop=job.stop,
             scratch=str(scratch),

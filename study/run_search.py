@@ -15,10 +15,10 @@ from study.lock import Lease, hold
 from study.progress import make_display, plan_progress
 from study.repair import incomplete_ids
 from study.results import read_table, recorded
+from study.room import count_workers, require_room
 from study.run import (
     EXIT_DONE,
     Job,
-    count_workers,
     finish,
     on_ray,
     ray_starts,
@@ -77,6 +77,8 @@ def run_search(sweep: Sweep, options: argparse.Namespace, stop: Stop) -> int:
     if options.dry_run:
         _print_search(sweep, n_recorded=len(recorded(job.folder)))
         return EXIT_DONE
+    if options.address is None:
+        require_room(sweep.resources)
     database = _open_database(job)
     with hold(job.folder, on_lost=lambda: stop.interrupt("the lock was lost")) as lease:
         return _run_alone(job, lease, database)

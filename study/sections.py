@@ -166,18 +166,26 @@ class ResourcesConfig:
 
     Parameters
     ----------
-    cpus, gpus : float
-        Ray resources of one stack.
+    cpus : float or "auto"
+        Processors of one stack; so many of its models are measured at once. "auto" takes 1, and
+        with a GPU the stack's share of the machine's (`study.room`).
+    gpus : float
+        GPUs of one stack.
     device : "auto", "cpu" or "cuda"
         "auto" takes CUDA when the stack has a GPU.
     stack_size : int or "auto"
         Models trained together as one program.
     """
 
-    cpus: Annotated[float, Interval(gt=0, le=1024)] = 1
+    cpus: Annotated[float, Interval(gt=0, le=1024)] | Literal["auto"] = "auto"
     gpus: Annotated[float, Interval(ge=0, le=64)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     stack_size: Annotated[int, Interval(ge=1, le=4096)] | Literal["auto"] = "auto"
+
+    @property
+    def n_cpus(self) -> float:
+        """Processors of one stack, 1 if nothing has said how many "auto" is."""
+        return 1.0 if self.cpus == "auto" else float(self.cpus)
 
     @property
     def torch_device(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import math
 import os
 import secrets
 import shutil
@@ -22,6 +23,7 @@ import ray._private.node
 import ray._private.utils
 import ray._private.worker
 
+from study.config import ResourcesConfig
 from study.process import Process
 from study.provenance import provenance
 from study.ray_environment import SessionError
@@ -39,7 +41,7 @@ def ray_session(
     address: str | None,
     *,
     n_workers: int,
-    gpus: float,
+    resources: ResourcesConfig,
     dashboard: bool = False,
     wait_s: float = 0.0,
     say: Callable[[str], None] = lambda _: None,
@@ -51,9 +53,9 @@ def ray_session(
     address : str or None
         None starts a local cluster in a temporary folder that is removed at the end.
     n_workers : int
-        Processors that the local cluster offers.
-    gpus : float
-        GPUs a unit wants; the local cluster offers those that Ray finds only if this is not 0.
+        Units that the local cluster has room for.
+    resources : ResourcesConfig
+        Of one unit; the local cluster offers the GPUs that Ray finds only if it wants any.
     dashboard : bool
         Whether the local cluster has Ray's dashboard, on this machine only.
     wait_s : float
@@ -75,7 +77,7 @@ def ray_session(
         with _silent_raylet(), _connected(address=address, runtime_env=_sent_along(), **quiet):
             yield
         return
-    options: dict[str, Any] = {} if gpus else {"num_gpus": 0}
+    options: dict[str, Any] = {} if resources.gpus else {"num_gpus": 0}
     if dashboard:
         options |= {"dashboard_host": "127.0.0.1"}
     with (
@@ -85,7 +87,7 @@ def ray_session(
         _ready_workers(),
         _connected(
             address="local",
-            num_cpus=n_workers,
+            num_cpus=math.ceil(n_workers * resources.n_cpus),
             include_dashboard=dashboard,
             _temp_dir=str(folder),
             **options,

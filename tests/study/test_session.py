@@ -17,7 +17,8 @@ import ray
 from study.ray_environment import set_ray_environment
 set_ray_environment()
 from study.session import ray_session
-with ray_session(None, n_workers=1, gpus=0):
+from study.config import ResourcesConfig
+with ray_session(None, n_workers=1, resources=ResourcesConfig()):
     print(ray.get(ray.remote(lambda: 6 * 7).remote()))
 """
 
@@ -30,6 +31,7 @@ set_ray_environment()
 import ray
 from ray._private import worker
 from study.session import ray_session
+from study.config import ResourcesConfig
 held, ended, disconnect = [], threading.Event(), worker.disconnect
 def let_go():
     while held and not ended.wait(0.001):
@@ -39,7 +41,7 @@ def disconnect_and_let_go(*given):
     disconnect(*given)
     threading.Thread(target=let_go).start()
 worker.disconnect = disconnect_and_let_go
-with ray_session(None, n_workers=1, gpus=0):
+with ray_session(None, n_workers=1, resources=ResourcesConfig()):
     # What there is already is left out, so that each collection goes through all that is new.
     gc.freeze()
     gc.collect()

@@ -1,0 +1,120 @@
+"""What a unit of work may use, and how many units a machine has room for.
+
+`resources.cpus: auto` is one processor, and for a unit with a GPU its share of the machine's: what
+a GPU trains in seconds takes a processor minutes to measure.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from study.config import ResourcesConfig, SweepError
+
+_SLACK = 1e-9  # ten tenths of a GPU are one
+
+
+def local_resources(resources: ResourcesConfig) -> ResourcesConfig:
+    """Return the resources with `cpus` as a number, for this machine.
+
+    Parameters
+    ----------
+    resources : ResourcesConfig
+    """
+    return fill_cpus(resources, [_this_machine(resources)])
+
+
+def fill_cpus(resources: ResourcesConfig, nodes: Sequence[Mapping[str, float]]) -> ResourcesConfig:
+    """Return the resources with `cpus` as a number that every node with room for a unit has.
+
+    Parameters
+    ----------
+    resources : ResourcesConfig
+        Of one unit.
+    nodes : sequence of mapping
+        What each has: "CPU" and "GPU".
+    """
+    if resources.cpus != "auto":
+        return resources
+    shares = [
+        max(1, int(node.get("CPU", 0) // n_units))
+        for node in nodes
+        if resources.gpus and (n_units := int(node.get("GPU", 0) / resources.gpus + _SLACK))
+    ]
+    return replace(resources, cpus=min(shares, default=1))
+
+
+def count_units(resources: ResourcesConfig, node: Mapping[str, float]) -> int:
+    """Count the units that a node has room for at once.
+
+    Parameters
+    ----------
+    resources : ResourcesConfig
+        Of one unit, `cpus` a number.
+    node : mapping
+        What it has: "CPU" and "GPU".
+    """
+    limits = [node.get("CPU", 0) / resources.n_cpus]
+    if resources.gpus:
+        limits.append(node.get("GPU", 0) / resources.gpus)
+    return int(min(limits) + _SLACK)
+
+
+def count_workers(resources: ResourcesConfig) -> int:
+    """Count the units that this machine has room for at once; 1 where `require_room` would refuse.
+
+    Parameters
+    ----------
+    resources : ResourcesConfig
+    """
+    resources = local_resources(resources)
+    return max(1, count_units(resources, _this_machine(resources)))
+
+
+def require_room(resources: ResourcesConfig) -> None:
+    """Make sure that this machine has room for a unit; Ray would wait for ever.
+
+    Parameters
+    ----------
+    resources : ResourcesConfig
+
+    Raises
+    ------
+    SweepError
+        It has fewer processors or GPUs than one unit asks for.
+    """
+    resources = local_resources(resources)
+    has = _this_machine(resources)
+    if resources.n_cpus > has["CPU"]:
+        raise SweepError(
+            f"resources.cpus: must be at most {has['CPU']:g}, the processors that this machine "
+            f"gives us, got {resources.n_cpus:g}"
+        )
+    if resources.gpus > has["GPU"]:
+        raise SweepError(
+            f"resources.gpus: must be at most {has['GPU']:g}, the GPUs that PyTorch finds on this "
+            f"machine, got {resources.gpus:g}"
+        )
+    if resources.torch_device != "cpu" and not has["GPU"]:
+        raise SweepError(
+            "resources.device: must be auto or cpu, as PyTorch finds no GPU on this machine, got "
+            f"{resources.device}"
+        )
+
+
+def _this_machine(resources: ResourcesConfig) -> dict[str, Any]:
+    has = {"CPU": float(_n_processors()), "GPU": 0.0}
+    if resources.gpus or resources.torch_device != "cpu":
+        # Only a GPU needs PyTorch here, which takes seconds to import.
+        import torch
+
+        has["GPU"] = float(torch.cuda.device_count())
+    return has
+
+
+def _n_processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
