@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from study.config import ResourcesConfig
 from study.grid import Trial, n_weights, training_gflop
+from study.packing import GPU_SPEEDUP
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +46,11 @@ class Estimate:
 
 
 def estimate(
-    trials: Sequence[Trial], *, n_workers: int, finished: pd.DataFrame | None = None
+    trials: Sequence[Trial],
+    *,
+    n_workers: int,
+    resources: ResourcesConfig | None = None,
+    finished: pd.DataFrame | None = None,
 ) -> Estimate:
     """Estimate wall time and disk of the trials that are left.
 
@@ -54,6 +60,8 @@ def estimate(
         Those that would run.
     n_workers : int
         Stacks that run at once.
+    resources : ResourcesConfig, optional
+        Of one stack; one processor by default.
     finished : DataFrame or None
         `trials` rows of earlier runs of the same sweep.
 
@@ -62,23 +70,28 @@ def estimate(
     Estimate
     """
     disk_mb = sum(4 * n_weights(t.model, t.mixture.dim) + 20_000 for t in trials) / 1e6
-    measured = _measured_s(finished)
+    resources = resources or ResourcesConfig()
+    measured = _measured_s(finished, resources)
     if measured is not None:
-        core_s = measured * len(trials)
+        worker_s = measured * len(trials)
         basis = f"{len(finished) if finished is not None else 0} finished trials of this sweep"
     else:
-        core_s = sum(_reference_s(trial) for trial in trials)
+        worker_s = sum(_reference_s(trial, resources) for trial in trials)
         basis = "the reference machine's speed (one x86 server core); yours may be 3 times off"
-    wall = core_s / n_workers + OVERHEAD_S if trials else 0.0
+    wall = worker_s / n_workers + OVERHEAD_S if trials else 0.0
     return Estimate(wall_time_s=wall, disk_mb=disk_mb, basis=basis)
 
 
-def _reference_s(trial: Trial) -> float:
-    share = trial.detection.n_samples / REFERENCE_SCORING_POINTS
-    return training_gflop(trial) / REFERENCE_GFLOP_PER_S + REFERENCE_SCORING_S * share
+def _reference_s(trial: Trial, resources: ResourcesConfig) -> float:
+    scoring_s = REFERENCE_SCORING_S * trial.detection.n_samples / REFERENCE_SCORING_POINTS
+    training_s = training_gflop(trial) / REFERENCE_GFLOP_PER_S
+    if resources.torch_device != "cpu":
+        training_s /= GPU_SPEEDUP
+    return training_s + scoring_s / resources.n_processes
 
 
-def _measured_s(finished: pd.DataFrame | None) -> float | None:
+def _measured_s(finished: pd.DataFrame | None, resources: ResourcesConfig) -> float | None:
     if finished is None or len(finished) < MIN_ROWS:
         return None
-    return float(finished[["train_s", "count_s", "endpoints_s"]].sum(axis=1).median())
+    scoring_s = finished[["count_s", "endpoints_s"]].sum(axis=1) / resources.n_processes
+    return float((finished["train_s"] + scoring_s).median())

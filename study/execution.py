@@ -351,6 +351,7 @@ class Executor:
             units=units,
             location=self.location,
             device=self.resources.torch_device,
+            n_processes=self.resources.n_processes,
         )
         per_unit = {"cpu": self.resources.n_cpus, "gpu": self.resources.gpus}
         tuner = tune.Tuner(

@@ -227,7 +227,11 @@ def is_loadable(trial: Trial, stored: Mapping[str, StoredTraining]) -> bool:
 
 
 def plan_loaded(
-    trials: Sequence[Trial], *, n_workers: int, stored: Mapping[str, StoredTraining]
+    trials: Sequence[Trial],
+    *,
+    n_workers: int,
+    stored: Mapping[str, StoredTraining],
+    n_processes: int = 1,
 ) -> tuple[Stack, ...]:
     """Group trials whose weights are stored: few to a stack, those of one shard together.
 
@@ -236,6 +240,8 @@ def plan_loaded(
     trials : sequence of Trial
     n_workers : int
     stored : mapping of training_id to StoredTraining
+    n_processes : int
+        Trials that a unit measures at once.
 
     Returns
     -------
@@ -249,7 +255,7 @@ def plan_loaded(
         trials,
         key=lambda t: (-t.detection.n_samples, stored[t.training_id].shard, t.training_id),
     )
-    size = min(LOADED_PER_STACK, math.ceil(len(listed) / n_workers))
+    size = min(LOADED_PER_STACK * n_processes, math.ceil(len(listed) / n_workers))
     stacks = []
     start = 0
     for length in even_lengths(len(listed), size):
@@ -261,7 +267,11 @@ def plan_loaded(
 
 
 def plan_controls(
-    trials: Sequence[Trial], *, n_workers: int, recorded: Collection[str] = ()
+    trials: Sequence[Trial],
+    *,
+    n_workers: int,
+    recorded: Collection[str] = (),
+    n_processes: int = 1,
 ) -> tuple[ControlBatch, ...]:
     """Group the controls of some trials: each mixture and detection setting once.
 
@@ -272,6 +282,8 @@ def plan_controls(
     n_workers : int
     recorded : collection of str
         Ids of controls that need no counting.
+    n_processes : int
+        Controls that a unit counts at once.
     """
     controls: dict[str, Control] = {}
     for trial in trials:
@@ -288,7 +300,7 @@ def plan_controls(
     if not controls:
         return ()
     listed = list(controls.values())
-    size = min(CONTROLS_PER_BATCH, math.ceil(len(listed) / n_workers))
+    size = min(CONTROLS_PER_BATCH * n_processes, math.ceil(len(listed) / n_workers))
     batches = []
     start = 0
     for length in even_lengths(len(listed), size):

@@ -50,6 +50,7 @@ def plan_units(
     stack_size: int | Literal["auto"] = "auto",
     device: str = "cpu",
     memory_bytes: int | None = None,
+    n_processes: int = 1,
     stored: Mapping[str, StoredTraining] | None = None,
 ) -> tuple[Unit, ...]:
     """Plan the work of some trials: control batches first, then stacks, largest work first.
@@ -66,20 +67,31 @@ def plan_units(
         Ids of controls that need no counting.
     stack_size : int or "auto"
         Most models of a stack.
-    device, memory_bytes
+    device, memory_bytes, n_processes
         As in `plan_stacks`.
     stored : mapping of training_id to StoredTraining, optional
         Trainings whose weights are loaded.
     """
     max_size = None if stack_size == "auto" else stack_size
-    controls = plan_controls([*trials, *recorded], n_workers=n_workers, recorded=recorded_controls)
+    controls = plan_controls(
+        [*trials, *recorded],
+        n_workers=n_workers,
+        n_processes=n_processes,
+        recorded=recorded_controls,
+    )
     stored = stored or {}
     loaded = [trial for trial in trials if is_loadable(trial, stored)]
     trained = [trial for trial in trials if not is_loadable(trial, stored)]
     stacks = plan_stacks(
-        trained, n_workers=n_workers, max_size=max_size, device=device, memory_bytes=memory_bytes
+        trained,
+        n_workers=n_workers,
+        max_size=max_size,
+        device=device,
+        memory_bytes=memory_bytes,
+        n_processes=n_processes,
     )
-    return (*controls, *stacks, *plan_loaded(loaded, n_workers=n_workers, stored=stored))
+    rescored = plan_loaded(loaded, n_workers=n_workers, n_processes=n_processes, stored=stored)
+    return (*controls, *stacks, *rescored)
 
 
 def plan_stacks(
@@ -89,6 +101,7 @@ def plan_stacks(
     max_size: int | None = None,
     device: str = "cpu",
     memory_bytes: int | None = None,
+    n_processes: int = 1,
 ) -> tuple[Stack, ...]:
     """Group trials into stacks of equal shapes that keep all workers busy to the end.
 
@@ -106,6 +119,8 @@ def plan_stacks(
     memory_bytes : int or None
         Free memory for one stack; None plans without a limit, and a stack that turns out not to
         fit is halved when it runs.
+    n_processes : int
+        Models that a unit measures at once.
 
     Returns
     -------
@@ -122,7 +137,12 @@ def plan_stacks(
     if n_workers < 1 or max_size == 0 or largest < 1:
         raise ValueError(f"n_workers and max_size must be at least 1: {n_workers}, {max_size}")
     groups = [
-        _group(trainings, on_gpu=on_gpu, largest=_fitting(trainings, largest, memory_bytes))
+        _group(
+            trainings,
+            on_gpu=on_gpu,
+            n_processes=n_processes,
+            largest=_fitting(trainings, largest, memory_bytes),
+        )
         for trainings in _same_shape(trials)
     ]
     size = _best_size(groups, n_workers=n_workers, largest=largest)
@@ -176,12 +196,12 @@ def _fitting(trainings: Sequence[_Training], largest: int, memory_bytes: int | N
     return min(largest, models_that_fit(needed, memory_bytes))
 
 
-def _group(trainings: list[_Training], *, on_gpu: bool, largest: int) -> _Group:
+def _group(trainings: list[_Training], *, on_gpu: bool, n_processes: int, largest: int) -> _Group:
     # Seeds first: a stack then holds many cells on the same data, and pairs complete early.
     trainings.sort(key=lambda group: (group[0].data_seed, group[0].init_seed))
     first = trainings[0][0]
     n_trials = sum(map(len, trainings)) / len(trainings)
-    scoring = SCORING_GFLOP * first.detection.n_samples / SCORING_POINTS * n_trials
+    scoring = SCORING_GFLOP * first.detection.n_samples / SCORING_POINTS * n_trials / n_processes
     training, per_stack = training_gflop(first), UNIT_GFLOP
     if on_gpu:
         training /= GPU_SPEEDUP

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 
-import numpy as np
-
-from study.fitted import load_fitted
 from study.grid import Stack, Trial
-from study.rows import Tables, weight_rows
+from study.measuring import State, load_trial, lost_rows, score_state
+from study.rows import Tables, append_tables, weight_rows
+from study.spread import spread
 from study.stored import load_states
-from study.trial import Report, append_rows, member_of, score_fitted, stack_events
-
-State = Mapping[str, np.ndarray]
+from study.trial import Report, stack_events
 
 
-def rescore_events(stack: Stack, *, device: str = "cpu") -> Generator[Report, None, Tables]:
+def rescore_events(
+    stack: Stack, *, device: str = "cpu", n_processes: int = 1
+) -> Generator[Report, None, Tables]:
     """Measure a stack whose weights are stored, pausing with a report before every trial.
 
     A training whose weights turn out to be damaged or missing is trained again.
@@ -25,7 +24,9 @@ def rescore_events(stack: Stack, *, device: str = "cpu") -> Generator[Report, No
     stack : Stack
         With `stored`.
     device : str
-        A torch device.
+        A torch device, for what is trained again.
+    n_processes : int
+        As in `study.trial.run_stack`.
 
     Yields
     ------
@@ -38,44 +39,54 @@ def rescore_events(stack: Stack, *, device: str = "cpu") -> Generator[Report, No
         Rows by table, to the bit those of training and measuring in one go; without `curves`,
         which are carried over as they are (`study.stored.carry_rows`).
     """
-    states = load_states(stack.stored)
+    found = load_states(stack.stored)
+    states = {
+        trial.training_id: state
+        for trial in stack.trials
+        if (state := found.get(trial.training_id)) is not None and _fits(trial, state)
+    }
+    stored = {item.training_id: item for item in stack.stored}
+    measured = spread(
+        score_state,
+        (
+            (trial, states[trial.training_id])
+            for trials in stack.trainings
+            for trial in trials
+            if trial.training_id in states
+        ),
+        n_processes=n_processes,
+        lost=lost_rows,
+    )
     tables: Tables = {}
     n_counted = 0
     for trials in stack.trainings:
-        state = states.get(trials[0].training_id)
-        if state is None or not _fits(trials[0], state):
-            rows = yield from stack_events(Stack(trials=trials), device=device)
-            _add(tables, rows)
+        training_id = trials[0].training_id
+        if training_id not in states:
+            again = Stack(trials=trials)
+            rows = yield from stack_events(again, device=device, n_processes=n_processes)
+            append_tables(tables, rows)
             n_counted += len(trials)
             continue
-        for trial in trials:
+        for _ in trials:
             yield {"phase": "counting", "n_counted": n_counted, "done": False}
             n_counted += 1
-            _add(tables, _rescore(stack, trial, state, device=device))
+            rows = next(measured)
+            (row,) = rows["trials"]
+            if row.get("status") != "failed":
+                row |= stored[training_id].columns
+            append_tables(tables, rows)
+        if stored[training_id].copied:
+            fitted = load_trial(trials[0], states[training_id])
+            append_tables(tables, {"weights": weight_rows(fitted, 0, training_id)})
     for row in tables["trials"]:
         row |= {"stack_id": stack.stack_id, "device": device}
-    return tables
-
-
-def _rescore(stack: Stack, trial: Trial, state: State, *, device: str) -> Tables:
-    fitted = load_fitted(trial.model, [member_of(trial)], [state], device)
-    tables = score_fitted(trial, fitted, 0)
-    stored = next(item for item in stack.stored if item.training_id == trial.training_id)
-    tables["trials"][0] |= stored.columns
-    if stored.copied:
-        tables["weights"] = weight_rows(fitted, 0, trial.training_id)
     return tables
 
 
 def _fits(trial: Trial, state: State) -> bool:
     """Whether a state is whole and of the trial's shape."""
     try:
-        load_fitted(trial.model, [member_of(trial)], [state])
+        load_trial(trial, state)
     except (ValueError, KeyError):
         return False
     return True
-
-
-def _add(tables: Tables, rows: Tables) -> None:
-    for name, added in rows.items():
-        append_rows(tables, name, added)

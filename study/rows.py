@@ -22,6 +22,13 @@ Tables = dict[str, list[Row]]
 
 GALLERY_POINTS = 1_000
 GALLERY_AXES = 4
+MAX_MESSAGE_CHARS = 4_000
+
+
+def append_tables(tables: Tables, more: Tables) -> None:
+    """Add rows to those of the same tables."""
+    for name, rows in more.items():
+        tables.setdefault(name, []).extend(rows)
 
 
 def trial_row(trial: Trial) -> Row:

@@ -182,7 +182,9 @@ def run(
 def _show_plan(job: Job) -> int:
     work = _plan_work(job, known=recorded(job.folder))
     finished = read_table(job.folder, "trials") if work.before else None
-    cost = estimate(work.chosen, n_workers=job.n_workers, finished=finished)
+    cost = estimate(
+        work.chosen, n_workers=job.n_workers, resources=job.resources, finished=finished
+    )
     print_plan(
         job.sweep, job.trials, work.chosen, units=work.units, n_workers=job.n_workers, cost=cost
     )
@@ -212,6 +214,7 @@ def _plan_work(job: Job, *, known: Mapping[str, tuple[str, str]]) -> Work:
         stack_size=resources.stack_size,
         device=resources.torch_device,
         memory_bytes=job.fit.stack_memory_bytes if job.fit else _stack_memory_bytes(resources),
+        n_processes=resources.n_processes,
         stored=stored,
     )
     return Work(

@@ -188,6 +188,11 @@ class ResourcesConfig:
         return 1.0 if self.cpus == "auto" else float(self.cpus)
 
     @property
+    def n_processes(self) -> int:
+        """Models of a stack that are measured at once."""
+        return max(1, int(self.n_cpus))
+
+    @property
     def torch_device(self) -> str:
         """The torch device: CUDA when the stack has a GPU, unless one is named."""
         if self.device != "auto":

@@ -22,9 +22,9 @@ from ray import tune
 from study.folder import ResultsFolder, first_line, open_folder
 from study.grid import ControlBatch, Stack, Unit
 from study.results import write_tables
-from study.rows import Tables, failed_rows
+from study.rows import MAX_MESSAGE_CHARS, Tables, append_tables, failed_rows
+from study.spread import spread
 
-MAX_MESSAGE_CHARS = 4000
 # A unit without a sign of life for training.timeout_min and this is ended with its process.
 HANG_GRACE_S = 60.0
 # How Python's own watchdog begins its last words.
@@ -36,16 +36,21 @@ class UnitTrainable(tune.Trainable):
     """Run one work unit; each step is one checkpoint of the training, the last writes the rows."""
 
     def setup(  # type: ignore[override]  # Tune passes what `with_parameters` was given
-        self, config: dict[str, Any], units: tuple[Unit, ...], location: str, device: str
+        self,
+        config: dict[str, Any],
+        units: tuple[Unit, ...],
+        location: str,
+        device: str,
+        n_processes: int,
     ) -> None:
-        """Take the worker's share of the sweep: all units, where rows go, which device."""
+        """Take the worker's share of the sweep: all units, where rows go, what it may use."""
         import torch
 
         # One thread each: workers are the parallelism, and sums keep their order.
         torch.set_num_threads(1)
         self._units = units
         self._folder = open_folder(location).patient()
-        self._device = device
+        self._use: dict[str, Any] = {"device": device, "n_processes": n_processes}
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -57,7 +62,7 @@ class UnitTrainable(tune.Trainable):
         # An adaptive sweep's units are not known beforehand: each comes with its own settings.
         payload = config.get("payload")
         unit = self._units[config["unit"]] if payload is None else payload.unit
-        self._events = unit_events(unit, folder=self._folder, device=self._device)
+        self._events = unit_events(unit, folder=self._folder, **self._use)
         self._limit_s = _hang_limit_s(unit)
         self._phase: str | None = None
 
@@ -92,15 +97,17 @@ def _watchdog(limit_s: float | None) -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
-def stack_events(stack: Stack, *, device: str) -> Generator[dict[str, Any], None, Tables]:
+def stack_events(
+    stack: Stack, *, device: str, n_processes: int
+) -> Generator[dict[str, Any], None, Tables]:
     """Train and measure a stack (`study.trial`), or load and measure it (`study.rescoring`)."""
     if stack.stored:
         from study.rescoring import rescore_events
 
-        return rescore_events(stack, device=device)
+        return rescore_events(stack, device=device, n_processes=n_processes)
     from study.trial import stack_events
 
-    return stack_events(stack, device=device)
+    return stack_events(stack, device=device, n_processes=n_processes)
 
 
 def run_controls(batch: ControlBatch) -> Tables:
@@ -110,7 +117,9 @@ def run_controls(batch: ControlBatch) -> Tables:
     return run_controls(batch)
 
 
-def unit_events(unit: Unit, *, folder: ResultsFolder, device: str) -> Iterator[dict[str, Any]]:
+def unit_events(
+    unit: Unit, *, folder: ResultsFolder, device: str, n_processes: int = 1
+) -> Iterator[dict[str, Any]]:
     """Run one unit, write its rows, and yield what Tune is told.
 
     Parameters
@@ -119,7 +128,9 @@ def unit_events(unit: Unit, *, folder: ResultsFolder, device: str) -> Iterator[d
     folder : ResultsFolder
         Where the rows go.
     device : str
-        A torch device.
+        A torch device, for training.
+    n_processes : int
+        Models or controls that are measured at once.
 
     Yields
     ------
@@ -131,43 +142,50 @@ def unit_events(unit: Unit, *, folder: ResultsFolder, device: str) -> Iterator[d
     yield {"phase": "starting", "done": False}
     try:
         if isinstance(unit, ControlBatch):
-            yield from _control_reports(unit, folder=folder)
+            yield from _control_reports(unit, folder=folder, n_processes=n_processes)
         else:
-            yield from _stack_reports(unit, folder=folder, device=device)
+            yield from _stack_reports(unit, folder=folder, device=device, n_processes=n_processes)
     except OSError as error:
         # Of the writing alone: what the work itself raises has become a row.
         yield {"phase": "finished", "done": True, "unwritten": first_line(error)}
 
 
-def _control_reports(batch: ControlBatch, *, folder: ResultsFolder) -> Iterator[dict[str, Any]]:
+def _control_reports(
+    batch: ControlBatch, *, folder: ResultsFolder, n_processes: int
+) -> Iterator[dict[str, Any]]:
     tables: Tables = {"counts": [], "controls": []}
-    for control in batch.controls:
+    counted = spread(
+        _control_rows,
+        ((ControlBatch(controls=(control,)),) for control in batch.controls),
+        n_processes=n_processes,
+        lost=lambda single: failed_rows(single, "a process that counted it was killed twice"),
+    )
+    for _ in batch.controls:
         yield {"phase": "counting", "done": False}
-        single = ControlBatch(controls=(control,))
-        try:
-            rows = run_controls(single)
-        except Exception:
-            rows = failed_rows(single, traceback.format_exc()[-MAX_MESSAGE_CHARS:])
-        for name, added in rows.items():
-            tables.setdefault(name, []).extend(added)
+        append_tables(tables, next(counted))
     yield {"phase": "writing", "done": False}
     write_tables(folder, batch.unit_id, tables)
     yield {"phase": "finished", "done": True, "statuses": []}
 
 
-def _stack_reports(
-    stack: Stack, *, folder: ResultsFolder, device: str
-) -> Iterator[dict[str, Any]]:
+def _control_rows(single: ControlBatch) -> Tables:
+    try:
+        return run_controls(single)
+    except Exception:
+        return failed_rows(single, traceback.format_exc()[-MAX_MESSAGE_CHARS:])
+
+
+def _stack_reports(stack: Stack, *, folder: ResultsFolder, **use: Any) -> Iterator[dict[str, Any]]:
     tables: Tables | None = None
     parts: tuple[Stack, ...] = ()
     try:
-        tables = yield from stack_events(stack, device=device)
+        tables = yield from stack_events(stack, **use)
     except Exception as error:
         message = traceback.format_exc()[-MAX_MESSAGE_CHARS:]
         parts = _parts(stack, error)
     # Here, not above: the error keeps what the failed stack had in memory.
     if len(parts) > 1:
-        yield from _part_reports(parts, folder=folder, device=device)
+        yield from _part_reports(parts, folder=folder, **use)
         return
     if tables is None:
         tables = failed_rows(stack, message)
@@ -187,11 +205,11 @@ def _parts(stack: Stack, error: Exception) -> tuple[Stack, ...]:
 
 
 def _part_reports(
-    parts: Sequence[Stack], *, folder: ResultsFolder, device: str
+    parts: Sequence[Stack], *, folder: ResultsFolder, **use: Any
 ) -> Iterator[dict[str, Any]]:
     statuses: list[str] = []
     for part in parts:
-        for report in _stack_reports(part, folder=folder, device=device):
+        for report in _stack_reports(part, folder=folder, **use):
             if not report["done"]:
                 yield report
                 continue

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from study.config import DetectionConfig, MixtureConfig, ModelConfig, TrainingConfig
-from study.grid import Stack, Trial
+from study.grid import ControlBatch, Stack, Trial
 from study.packing import plan_stacks, plan_units, shape_key
 
 
@@ -153,6 +153,16 @@ def test_gpu_stacks_are_larger_and_feed_every_worker(n_trials: int, n_workers: i
     assert max(stack.n_models for stack in stacks) <= 1_024
     on_cpu = plan_stacks(trials, n_workers=n_workers)
     assert len(stacks) <= len(on_cpu)
+
+
+def test_units_that_measure_many_models_at_once_are_larger() -> None:
+    trials = [make_trial(data_seed=i) for i in range(3000)]
+    one, many = (plan_units(trials, n_workers=2, device="cuda", n_processes=n) for n in (1, 16))
+    for kind in (ControlBatch, Stack):
+        assert sum(isinstance(unit, kind) for unit in many) < sum(
+            isinstance(unit, kind) for unit in one
+        )
+    assert sum(len(unit.trials) for unit in many) == 3000
 
 
 def test_memory_limits_a_stack() -> None:

@@ -6,7 +6,13 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from study.config import DetectionConfig, MixtureConfig, ModelConfig, TrainingConfig
+from study.config import (
+    DetectionConfig,
+    MixtureConfig,
+    ModelConfig,
+    ResourcesConfig,
+    TrainingConfig,
+)
 from study.estimate import MIN_ROWS, estimate
 from study.grid import Trial, training_gflop
 from study.results import to_table
@@ -89,6 +95,23 @@ def test_an_estimate_rests_on_finished_trials_when_there_are_some() -> None:
     assert "3 finished trials" in measured.basis
     assert measured.wall_time_s == pytest.approx(4 * 100 / 2, rel=0.2)
     assert estimate([], n_workers=2).wall_time_s == 0
+
+
+def test_a_gpu_and_more_processes_take_less_time() -> None:
+    trials = [make_trial(init_seed=i) for i in range(100)]
+    times = [
+        estimate(trials, n_workers=1, resources=ResourcesConfig(**given)).wall_time_s
+        for given in ({}, {"cpus": 4}, {"gpus": 1}, {"cpus": 4, "gpus": 1})
+    ]
+    assert times == sorted(times, reverse=True)
+    rows = [{"trial_id": "a", "train_s": 1.0, "count_s": 40.0, "endpoints_s": 10.0}] * MIN_ROWS
+    alone, shared = (
+        estimate(
+            trials, n_workers=1, resources=ResourcesConfig(cpus=cpus), finished=make_frame(rows)
+        )
+        for cpus in (1, 10)
+    )
+    assert alone.wall_time_s - shared.wall_time_s == pytest.approx(100 * 45)
 
 
 def test_half_the_work_is_half_the_time() -> None:

@@ -229,27 +229,33 @@ def sweep_command(sweep_file: Path, results: str, *options: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_one_worker_and_two_make_equal_tables(sweep_file: Path) -> None:
-    for workers in ("1", "2"):
-        command = sweep_command(sweep_file, f"results{workers}", "--workers", workers, "--json")
+def test_workers_and_processes_make_equal_tables(sweep_file: Path) -> None:
+    runs = {
+        "one": ["--workers", "1"],
+        "two": ["--workers", "2"],
+        "pool": ["--workers", "1", "--set", "resources.cpus=2"],
+    }
+    for name, options in runs.items():
+        command = sweep_command(sweep_file, name, *options, "--json")
         done = subprocess.run(command, capture_output=True, text=True, timeout=240)
         assert done.returncode == EXIT_DONE, done.stderr
         assert done.stderr == ""
         events = [json.loads(line) for line in done.stdout.splitlines()]
         assert events[-1]["n_finished"] == 4
     for name in ("trials", "curves", "counts", "components", "recall", "points", "controls"):
-        left, right = (
-            _sorted(read_table(sweep_file.parent / f"results{workers}" / "tiny", name))
-            for workers in "12"
+        left, *others = (
+            _sorted(read_table(sweep_file.parent / run / "tiny", name)) for run in runs
         )
-        pd.testing.assert_frame_equal(left, right)
+        for other in others:
+            pd.testing.assert_frame_equal(left, other)
     weights = [
-        open_folder(sweep_file.parent / f"results{workers}" / "tiny")
+        open_folder(sweep_file.parent / run / "tiny")
         .read_raw("weights")
         .sort_by([("training_id", "ascending"), ("name", "ascending")])
-        for workers in "12"
+        for run in runs
     ]
     assert weights[0].equals(weights[1])
+    assert weights[0].equals(weights[2])
 
 
 def _sorted(frame: pd.DataFrame) -> pd.DataFrame:

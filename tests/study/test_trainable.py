@@ -27,7 +27,7 @@ def make_stack(n_trials: int) -> Stack:
     return Stack(trials=tuple(Trial(**shared, init_seed=i) for i in range(n_trials)))
 
 
-def fake_events(stack: Stack, *, device: str) -> Any:
+def fake_events(stack: Stack, **_: Any) -> Any:
     """Fail if trial 1 is there, else finish at once."""
     yield {"phase": "training", "epoch": 1, "n_epochs": 2, "loss": 1.0, "done": False}
     if any(trial.init_seed == 1 for trial in stack.trials):
@@ -58,7 +58,7 @@ def test_a_stack_that_does_not_fit_is_halved(
 ) -> None:
     sizes = []
 
-    def events(stack: Stack, *, device: str) -> Any:
+    def events(stack: Stack, **_: Any) -> Any:
         sizes.append(len(stack.trials))
         yield {"phase": "training", "epoch": 1, "n_epochs": 2, "loss": 1.0, "done": False}
         if len(stack.trials) > 2:

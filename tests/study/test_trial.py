@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import study.measuring
+import study.trial
 from study.config import DetectionConfig, MixtureConfig, ModelConfig, TrainingConfig
 from study.grid import Control, ControlBatch, Stack, Trial
 from study.objective import Objective
@@ -81,6 +83,46 @@ def test_a_stack_equals_its_trials_alone_to_the_bit(
             alone.setdefault(name, []).extend(rows)
     for name, rows in tables.items():
         assert_same(name, rows, alone[name])
+
+
+def test_models_measured_by_several_processes_are_equal_to_the_bit(
+    stack: Stack, tables: dict[str, list[dict[str, Any]]]
+) -> None:
+    passed = run_stack(_with_rungs(stack, Rung(epoch=2, limit=1e9)), n_processes=2)
+    assert len(passed.pop("rungs")) == 3
+    assert set(passed) == set(tables)
+    for name, rows in tables.items():
+        assert_same(name, rows, passed[name])
+
+
+def test_a_model_that_cannot_be_measured_is_a_row_and_is_not_trained_again(
+    stack: Stack, tables: dict[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainings = []
+    train, count = study.trial.train_checkpoints, study.measuring.count_modes
+
+    def train_once(*given: Any, **settings: Any) -> Any:
+        trainings.append(given)
+        return train(*given, **settings)
+
+    def count_but_once(*given: Any) -> Any:
+        counted.append(given)
+        if len(counted) == 4:  # the first set of the second model
+            raise ValueError("points: singular")
+        return count(*given)
+
+    counted: list[Any] = []
+    monkeypatch.setattr(study.trial, "train_checkpoints", train_once)
+    monkeypatch.setattr(study.measuring, "count_modes", count_but_once)
+    found = run_stack(stack)
+    assert len(trainings) == 1
+    assert [row["status"] for row in found["trials"]] == ["done", "failed", "done"]
+    assert "ValueError: points: singular" in found["trials"][1]["message"]
+    lost = stack.trials[1]
+    for name in ("curves", "weights", "components"):
+        key = "training_id" if name == "weights" else "trial_id"
+        kept = [row for row in tables[name] if row[key] != getattr(lost, key)]
+        assert_same(name, kept, found[name])
 
 
 def test_bounds_hold_on_every_trial(tables: dict[str, list[dict[str, Any]]]) -> None:

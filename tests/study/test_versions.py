@@ -25,11 +25,12 @@ import pytest
 from study import trials
 from study.config import DetectionConfig, MixtureConfig, ModelConfig, TrainingConfig, load_sweep
 from study.data_set import draw_data_set
-from study.fitted import FittedVAE, Member, load_fitted
+from study.fitted import Member
 from study.grid import Control, ControlBatch, Trial
+from study.measuring import score_state
 from study.tables import ENDPOINTS
 from study.train import train
-from study.trial import member_of, run_controls, score_fitted
+from study.trial import run_controls
 from study.vae import parameter_shapes
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
@@ -113,7 +114,7 @@ def scored_trial() -> Trial:
     )
 
 
-def fixed_network(trial: Trial) -> FittedVAE:
+def fixed_network(trial: Trial) -> dict[str, np.ndarray]:
     """Draw a network whose decoder reaches as far as the data: it depends on no training."""
     shapes = parameter_shapes(trial.model, trial.mixture.dim)
     rng = np.random.default_rng(5)
@@ -123,13 +124,13 @@ def fixed_network(trial: Trial) -> FittedVAE:
         for name, shape in shapes.items()
     }
     units = {"shift": np.zeros(trial.mixture.dim), "scale": np.ones(trial.mixture.dim)}
-    return load_fitted(trial.model, [member_of(trial)], [state | units])
+    return state | units
 
 
 def scoring_numbers() -> Numbers:
     """Measure a network, and count a control."""
     trial = scored_trial()
-    (columns,) = score_fitted(trial, fixed_network(trial), 0)["trials"]
+    (columns,) = score_state(trial, fixed_network(trial))["trials"]
     control = Control(
         mixture=SCORED,
         detection=DETECTION,
