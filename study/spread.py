@@ -20,6 +20,8 @@ from importlib import import_module
 from itertools import islice
 from typing import Any, TypeVar
 
+from threadpoolctl import threadpool_limits
+
 Result = TypeVar("Result")
 # Calls that wait for each process: enough that none is idle while results are taken in order.
 AHEAD = 2
@@ -144,9 +146,9 @@ def _begin(parent: int) -> None:
     """Begin a process: it ignores Ctrl-C, ends with its parent, and computes by one thread."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    import torch
-
-    torch.set_num_threads(1)
+    # Libraries read the variable when they are loaded; a script may have loaded some already.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    threadpool_limits(limits=1)
 
 
 def _end_with(parent: int) -> None:

@@ -24,6 +24,12 @@ def die(value: int) -> int:
     return value
 
 
+def n_threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
 def wait_long(place: str) -> None:
     """Say which process this is, in a file of its own, and never end."""
     with open(f"{place}/{os.getpid()}", "w"):

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+import study.spread
 from study.spread import AHEAD, LostProcessError, spread
-from tests.study.spread_calls import die, fail, square
+from tests.study.spread_calls import die, fail, n_threads, square
 
 ROOT = Path(__file__).parents[2]
 WAITERS = """
@@ -54,6 +55,12 @@ def test_a_call_that_ends_its_process_costs_no_other() -> None:
     assert list(results) == [0, 1, -2, 3, 4, 5]
     with pytest.raises(LostProcessError):
         list(spread(die, arguments, n_processes=2))
+
+
+def test_a_process_computes_by_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    study.spread._pool.cache_clear()
+    assert list(spread(n_threads, [()], n_processes=2)) == [1]
 
 
 def test_processes_end_with_the_one_that_made_them(tmp_path: Path) -> None:
