@@ -20,7 +20,7 @@ from importlib import import_module
 from itertools import islice
 from typing import Any, TypeVar
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 Result = TypeVar("Result")
 # Calls that wait for each process: enough that none is idle while results are taken in order.
