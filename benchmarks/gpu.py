@@ -1,4 +1,7 @@
-"""Trainings a second on a GPU by stack size, with the share of its memory-traffic limit."""
+"""Trainings a second on a GPU by stack size, with the share of its memory-traffic limit.
+
+And whole trials a second: trained on the GPU and measured by the machine's processors.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,19 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks.history import Measurement, Options
-from study.config import ModelConfig, TrainingConfig
-from study.grid import n_weights
+from study.config import (
+    DetectionConfig,
+    MixtureConfig,
+    ModelConfig,
+    ResourcesConfig,
+    TrainingConfig,
+)
+from study.grid import Stack, Trial, n_weights
+from study.room import local_resources
 
 SIZES = (1, 64, 256, 1_024, 4_096)
 N_POINTS, DIM, N_EPOCHS = 10_000, 3, 100
+WHOLE_TRIALS = 256
 # The first epochs run the steps as they are and record them as a graph.
 WARM_EPOCHS = 3
 # A step reads and writes weights and Adam's two moments and reads the gradient: seven transfers.
@@ -44,6 +55,44 @@ def measure(options: Options) -> Iterator[Measurement]:
             value=100 * share,
             unit="%",
         )
+    n_trials = 4 if options.quick else WHOLE_TRIALS
+    n_processes = local_resources(ResourcesConfig(gpus=1)).n_processes
+    yield Measurement(
+        benchmark="gpu",
+        name=f"whole trials, {n_trials} as one stack, measured by {n_processes} processes",
+        value=whole_trials_per_s(n_trials, device="cuda", n_processes=n_processes),
+        unit="trials/s",
+    )
+
+
+def whole_trials_per_s(
+    n_trials: int, *, device: str, n_processes: int, n_epochs: int = N_EPOCHS
+) -> float:
+    """Train and measure one stack of the original's trials, from points to rows.
+
+    Parameters
+    ----------
+    n_trials : int
+        Init seeds of one mixture; its control is not counted.
+    device : str
+        A torch device.
+    n_processes : int
+        Trials that are measured at once.
+    n_epochs : int
+    """
+    from study.trial import run_stack
+
+    shared = {
+        "mixture": MixtureConfig(),
+        "model": ModelConfig(),
+        "training": TrainingConfig(epochs=n_epochs),
+        "detection": DetectionConfig(),
+    }
+    trials = tuple(Trial(**shared, init_seed=i) for i in range(n_trials))
+    started = time.perf_counter()
+    tables = run_stack(Stack(trials=trials), device=device, n_processes=n_processes)
+    assert len(tables["trials"]) == n_trials
+    return n_trials / (time.perf_counter() - started)
 
 
 def _bandwidth() -> float:

@@ -106,6 +106,13 @@ def test_the_smallest_run_of_each_benchmark(
 
 
 @pytest.mark.slow
+def test_whole_trials_of_a_gpu_are_timed_on_any_device() -> None:
+    from benchmarks.gpu import whole_trials_per_s
+
+    assert whole_trials_per_s(2, device="cpu", n_processes=2, n_epochs=1) > 0
+
+
+@pytest.mark.slow
 def test_a_peer_does_the_same_work() -> None:
     assert comparison.run_peer("joblib_loop", 2, 1) > 0
 
