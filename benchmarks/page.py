@@ -10,13 +10,52 @@ from benchmarks.history import latest
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 _BLOCK = re.compile(r"(<!-- benchmark: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_PROCESSORS = re.compile(r"(<!-- processors -->\n).*?(<!-- end -->)", re.DOTALL)
+# The ratios that are told for each processor: benchmark, how the row's name begins, what it says.
+HEADLINES = (
+    ("peers", "naive Ray Tune", "naive Ray Tune takes, times as long"),
+    ("peers", "joblib", "joblib takes"),
+    ("peers", "Optuna", "Optuna with n_jobs=2 takes"),
+    ("peers", "Hydra", "Hydra's joblib launcher takes"),
+    ("training", "compiled, model after model, stack of 4", "training, share of the floor"),
+    ("scoring", "q=1 measuring", "measuring, share of the trial, q = 1"),
+    ("scoring", "q=2 measuring", "measuring, share of the trial, q = 2"),
+    ("scoring", "q=8 measuring", "measuring, share of the trial, q = 8"),
+    ("scaling", "2 workers", "two workers, times as fast as one"),
+)
 
 
 def write_page(rows: Sequence[Mapping[str, str]], path: Path = PAGE) -> None:
     """Replace what stands between the markers of each benchmark by its latest table."""
     text = path.read_text(encoding="utf-8")
     filled = _BLOCK.sub(lambda found: found[1] + table(rows, found[2]) + "\n" + found[3], text)
+    filled = _PROCESSORS.sub(lambda found: found[1] + by_processor(rows) + "\n" + found[2], filled)
     path.write_text(filled, encoding="utf-8")
+
+
+def by_processor(rows: Sequence[Mapping[str, str]]) -> str:
+    """Write the latest ratios of each processor as a Markdown table, empty where none was taken.
+
+    Examples
+    --------
+    >>> row = {"benchmark": "scaling", "name": "2 workers, 24 trials", "cpu": "A", "ratio": "1.8"}
+    >>> print(by_processor([row]))
+    | | A |
+    | --- | ---: |
+    | two workers, times as fast as one | 1.8 |
+    """
+    processors = sorted({row["cpu"] for row in rows})
+    lines = [f"| | {' | '.join(processors)} |", "| --- |" + " ---: |" * len(processors)]
+    for benchmark, start, title in HEADLINES:
+        found = {
+            row["cpu"]: _short(row["ratio"])
+            for row in rows
+            if row["benchmark"] == benchmark and row["name"].startswith(start) and row["ratio"]
+        }
+        if found:
+            cells = [found.get(processor, "") for processor in processors]
+            lines.append(f"| {title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def table(rows: Sequence[Mapping[str, str]], benchmark: str) -> str:

@@ -60,6 +60,24 @@ def test_the_page_is_filled_between_its_markers_and_nowhere_else(tmp_path: Path)
     assert text.read_text() == filled
 
 
+def test_the_page_has_the_latest_ratio_of_each_processor(tmp_path: Path) -> None:
+    rows_file, text = tmp_path / "history.csv", tmp_path / "page.md"
+    other = dataclasses.replace(PLACE, cpu="Zen")
+    for place, ratio in ((PLACE, 1.5), (other, 1.9), (PLACE, 1.8)):
+        found = Measurement(
+            benchmark="scaling", name="2 workers, 9 trials", value=9.0, unit="", ratio=ratio
+        )
+        history.append(place, [found], path=rows_file)
+    history.append(PLACE, [row("2 workers in another benchmark", 1.0, 7.0)], path=rows_file)
+    text.write_text("<!-- processors -->\n<!-- end -->\n")
+    page.write_page(history.read(rows_file), text)
+    assert text.read_text() == (
+        "<!-- processors -->\n| | A, B | Zen |\n| --- | ---: | ---: |\n"
+        "| two workers, times as fast as one | 1.8 | 1.9 |\n<!-- end -->\n"
+    )
+    assert {name for name, _, _ in page.HEADLINES} <= set(BENCHMARKS)
+
+
 def test_the_page_names_only_benchmarks_that_exist() -> None:
     named = {found[2] for found in page._BLOCK.finditer(page.PAGE.read_text())}
     assert named == set(BENCHMARKS)
