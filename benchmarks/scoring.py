@@ -119,7 +119,7 @@ def _measure_width(latent_dim: int, data_sets: list[DataSet], n_epochs: int) -> 
 
 
 def _measure_model(clock: Clock, fitted: FittedVAE, index: int, data: DataSet) -> None:
-    """Do what `study.trial` does with one trained model, part by part."""
+    """Do what `study.measuring` does with one trained model, part by part."""
     means = clock(
         "draw points", lambda: draw_means(fitted, index, n_samples=N_SAMPLES, sample_seed=0)
     )

@@ -78,6 +78,8 @@ def estimate(
     else:
         worker_s = sum(_reference_s(trial, resources) for trial in trials)
         basis = "the reference machine's speed (one x86 server core); yours may be 3 times off"
+        if resources.torch_device != "cpu":
+            basis += ", and a GPU's speed is a guess"
     wall = worker_s / n_workers + OVERHEAD_S if trials else 0.0
     return Estimate(wall_time_s=wall, disk_mb=disk_mb, basis=basis)
 

@@ -24,7 +24,7 @@ from study.grid import ControlBatch, Stack, Unit
 from study.nodes import Fit
 from study.progress import Display, RunningStack
 from study.results import WELL_ENDED, recorded, write_tables
-from study.rows import failed_rows
+from study.rows import MAX_MESSAGE_CHARS, failed_rows
 from study.session import watch_processes, worker_log_tail
 from study.stopping import Stop
 from study.trainable import HUNG_MARK, UnitTrainable
@@ -37,8 +37,8 @@ FINISH_WRITING_S = 8.0
 # Tune ends its loop within a few seconds of being asked, unless Ray is gone.
 TUNE_ENDS_S = 10.0
 POLL_S = 0.25
-# How Python's own account of a crash starts.
-CRASH_MARK = "Fatal Python error"
+# How Python's own account of a crash starts, and what it ends with.
+CRASH_MARK, MODULES_MARK = "Fatal Python error", "\n\nExtension modules:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,14 +181,14 @@ def cause_of_death(error: str, pid: int) -> tuple[str, bool]:
     who = f"worker process {pid}" if pid else "the worker process"
     if HUNG_MARK in log:
         trace = log[log.rindex(HUNG_MARK) :]
-        return f"{trace}\n{who} made no progress and was ended", True
+        return f"{trace[-MAX_MESSAGE_CHARS:]}\n{who} made no progress and was ended", True
     if "running low on memory" in error:
         return f"{who} was killed by Ray because the machine ran out of memory", False
     crash = re.search(r"(SIGSEGV|SIGBUS|SIGFPE|SIGILL|SIGABRT)", log)
     if crash or CRASH_MARK in log:
         sign = crash.group(1) if crash else CRASH_MARK
-        trace = log[max(log.rfind(CRASH_MARK), 0) :].partition("\n\nExtension modules:")[0]
-        return f"{trace[:1500]}\n{who} crashed ({sign})", False
+        trace = log[log.rindex(CRASH_MARK) :][:1500] if CRASH_MARK in log else log[-1500:]
+        return f"{trace.partition(MODULES_MARK)[0]}\n{who} crashed ({sign})", False
     if "intended_system_exit" in error.lower() or "exit code" in error.lower():
         return f"{error[-1500:]}\n{who} ended by itself", False
     if error and "died" not in error.lower():

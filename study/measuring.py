@@ -7,7 +7,6 @@ state can be sent to another process, and gives the same numbers there.
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -36,11 +35,11 @@ from study.grid import Stack, Trial, config_columns
 from study.modes import ModeCount, count_modes, modal_em
 from study.results import timestamp
 from study.rows import (
-    MAX_MESSAGE_CHARS,
     Row,
     Tables,
     count_rows,
     count_summary,
+    current_error,
     failed_rows,
     gallery_rows,
     trial_row,
@@ -113,8 +112,7 @@ def score_state(trial: Trial, state: State) -> Tables:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        message = traceback.format_exc()[-MAX_MESSAGE_CHARS:]
-        return failed_rows(Stack(trials=(trial,)), message)
+        return failed_rows(Stack(trials=(trial,)), current_error())
 
 
 def lost_rows(trial: Trial, *_: object) -> Tables:

@@ -41,11 +41,12 @@ def rescore_events(
     """
     found = load_states(stack.stored)
     states = {
-        trial.training_id: state
-        for trial in stack.trials
-        if (state := found.get(trial.training_id)) is not None and _fits(trial, state)
+        trials[0].training_id: state
+        for trials in stack.trainings
+        if (state := found.get(trials[0].training_id)) is not None and _fits(trials[0], state)
     }
     stored = {item.training_id: item for item in stack.stored}
+    to_copy = {item.training_id for item in stack.stored if item.copied}
     measured = spread(
         score_state,
         (
@@ -67,17 +68,18 @@ def rescore_events(
             append_tables(tables, rows)
             n_counted += len(trials)
             continue
-        for _ in trials:
+        for trial in trials:
             yield {"phase": "counting", "n_counted": n_counted, "done": False}
             n_counted += 1
             rows = next(measured)
             (row,) = rows["trials"]
             if row.get("status") != "failed":
                 row |= stored[training_id].columns
+                if training_id in to_copy:
+                    to_copy.remove(training_id)
+                    fitted = load_trial(trial, states[training_id])
+                    rows["weights"] = weight_rows(fitted, 0, training_id)
             append_tables(tables, rows)
-        if stored[training_id].copied:
-            fitted = load_trial(trials[0], states[training_id])
-            append_tables(tables, {"weights": weight_rows(fitted, 0, training_id)})
     for row in tables["trials"]:
         row |= {"stack_id": stack.stack_id, "device": device}
     return tables

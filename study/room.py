@@ -1,7 +1,7 @@
 """What a unit of work may use, and how many units a machine has room for.
 
-`resources.cpus: auto` is one processor, and for a unit with a GPU its share of the machine's: what
-a GPU trains in seconds takes a processor minutes to measure.
+`resources.cpus: auto` is one processor, and for a unit with a GPU its share of the machine's: a
+GPU should train more networks than one processor can measure.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from study.config import ResourcesConfig, SweepError
 
@@ -104,7 +103,7 @@ def require_room(resources: ResourcesConfig) -> None:
         )
 
 
-def _this_machine(resources: ResourcesConfig) -> dict[str, Any]:
+def _this_machine(resources: ResourcesConfig) -> dict[str, float]:
     has = {"CPU": float(_n_processors()), "GPU": 0.0}
     if resources.gpus or resources.torch_device != "cpu":
         # Only a GPU needs PyTorch here, which takes seconds to import.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,11 @@ Tables = dict[str, list[Row]]
 GALLERY_POINTS = 1_000
 GALLERY_AXES = 4
 MAX_MESSAGE_CHARS = 4_000
+
+
+def current_error() -> str:
+    """Return the end of the traceback of the exception that is being handled."""
+    return traceback.format_exc()[-MAX_MESSAGE_CHARS:]
 
 
 def append_tables(tables: Tables, more: Tables) -> None:

@@ -81,8 +81,11 @@ def spread(
             except BrokenProcessPool:
                 _pool.cache_clear()
                 result = _alone(function, given, lost)
-                # Which of them ended its process is not known, so they all run again.
-                running = deque((g, _submit(function, g, n_processes)) for g, _ in running)
+                # Which other one ended its process is not known: all without a result run again.
+                running = deque(
+                    (g, f if _has_result(f) else _submit(function, g, n_processes))
+                    for g, f in running
+                )
             yield result
     finally:
         for _, future in running:
@@ -111,6 +114,10 @@ def _submit(
     except BrokenProcessPool:
         _pool.cache_clear()
         return _pool(n_processes).submit(function, *given)
+
+
+def _has_result(future: Future[Any]) -> bool:
+    return future.done() and not isinstance(future.exception(), BrokenProcessPool)
 
 
 def _alone(

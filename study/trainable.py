@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import traceback
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ from ray import tune
 from study.folder import ResultsFolder, first_line, open_folder
 from study.grid import ControlBatch, Stack, Unit
 from study.results import write_tables
-from study.rows import MAX_MESSAGE_CHARS, Tables, append_tables, failed_rows
+from study.rows import Tables, append_tables, current_error, failed_rows
 from study.spread import spread
 
 # A unit without a sign of life for training.timeout_min and this is ended with its process.
@@ -172,7 +171,7 @@ def _control_rows(single: ControlBatch) -> Tables:
     try:
         return run_controls(single)
     except Exception:
-        return failed_rows(single, traceback.format_exc()[-MAX_MESSAGE_CHARS:])
+        return failed_rows(single, current_error())
 
 
 def _stack_reports(stack: Stack, *, folder: ResultsFolder, **use: Any) -> Iterator[dict[str, Any]]:
@@ -181,7 +180,7 @@ def _stack_reports(stack: Stack, *, folder: ResultsFolder, **use: Any) -> Iterat
     try:
         tables = yield from stack_events(stack, **use)
     except Exception as error:
-        message = traceback.format_exc()[-MAX_MESSAGE_CHARS:]
+        message = current_error()
         parts = _parts(stack, error)
     # Here, not above: the error keeps what the failed stack had in memory.
     if len(parts) > 1:

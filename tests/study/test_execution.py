@@ -127,6 +127,7 @@ def test_a_retry_keeps_the_unit() -> None:
     [
         ("The actor died", "", "was killed (SIGKILL", False),
         ("The actor died", "*** SIGSEGV received at time=1", "crashed (SIGSEGV)", False),
+        ("The actor died", "x" * 9_000 + "\n*** SIGBUS received", "crashed (SIGBUS)", False),
         ("The actor died", "Timeout (0:01:00)!\nThread 1", "made no progress", True),
         ("node running low on memory", "", "ran out of memory", False),
     ],
@@ -137,6 +138,7 @@ def test_the_cause_of_a_death(
     monkeypatch.setattr(study.execution, "worker_log_tail", lambda pid: log)
     found, is_hung = cause_of_death(error, 7)
     assert cause in found.splitlines()[-1]
+    assert log.splitlines()[-1:] == found.splitlines()[-2:-1]
     assert is_hung == hung
 
 

@@ -104,6 +104,8 @@ def test_a_gpu_and_more_processes_take_less_time() -> None:
         for given in ({}, {"cpus": 4}, {"gpus": 1}, {"cpus": 4, "gpus": 1})
     ]
     assert times == sorted(times, reverse=True)
+    guess = estimate(trials, n_workers=1, resources=ResourcesConfig(gpus=1))
+    assert "a GPU's speed is a guess" in guess.basis
     rows = [{"trial_id": "a", "train_s": 1.0, "count_s": 40.0, "endpoints_s": 10.0}] * MIN_ROWS
     alone, shared = (
         estimate(

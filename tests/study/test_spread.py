@@ -57,6 +57,14 @@ def test_a_call_that_ends_its_process_costs_no_other() -> None:
         list(spread(die, arguments, n_processes=2))
 
 
+def test_a_process_that_was_killed_while_idle_is_replaced() -> None:
+    assert list(spread(square, [(1,)], n_processes=2)) == [1]
+    for process in list(study.spread._pool(2)._processes.values()):
+        process.kill()
+        process.join()
+    assert list(spread(square, [(2,), (3,)], n_processes=2)) == [4, 9]
+
+
 def test_a_process_computes_by_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     study.spread._pool.cache_clear()

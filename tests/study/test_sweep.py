@@ -227,6 +227,15 @@ def sweep_command(sweep_file: Path, results: str, *options: str) -> list[str]:
     return [sys.executable, "-m", "study.sweep", str(sweep_file), "--results", place, *options]
 
 
+def test_a_unit_without_room_is_refused_before_anything_is_written(
+    sweep_file: Path, inline: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(sweep_file, "--set", "resources.cpus=1000") == EXIT_USAGE
+    assert "resources.cpus: must be at most" in capsys.readouterr().err
+    assert inline == []
+    assert not (sweep_file.parent / "results").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.ray
 def test_workers_and_processes_make_equal_tables(sweep_file: Path) -> None:

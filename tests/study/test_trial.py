@@ -125,6 +125,14 @@ def test_a_model_that_cannot_be_measured_is_a_row_and_is_not_trained_again(
         assert_same(name, kept, found[name])
 
 
+def test_a_model_whose_measuring_is_killed_is_a_row(stack: Stack) -> None:
+    trial = stack.trials[0]
+    (row,) = study.measuring.lost_rows(trial, {})["trials"]
+    assert (row["trial_id"], row["status"]) == (trial.trial_id, "failed")
+    assert "a process that measured it was killed twice" in row["message"]
+    to_table("trials", [row])
+
+
 def test_bounds_hold_on_every_trial(tables: dict[str, list[dict[str, Any]]]) -> None:
     for row in tables["trials"]:
         assert row["loss"] >= row["loss_floor"] - 0.05 * row["kl_weight"]
