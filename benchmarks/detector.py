@@ -35,6 +35,7 @@ ROWS = Path(__file__).with_name("detector_rows.csv")
 DETECTOR_SOURCES = (
     "compiled_block.py",
     "compiled_em.py",
+    "compiled_merge.py",
     "compiled_split.py",
     "cloud.py",
     "moves.py",

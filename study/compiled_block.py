@@ -24,9 +24,13 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from study.vector_width import prefer_wide_vectors
+
+prefer_wide_vectors()
+
 # What compiled code is kept on disk is kept for these sources: numba itself only looks at the file
 # that a function is in, not at those whose functions it calls.
-_SOURCES = ("compiled_block.py", "compiled_em.py", "compiled_split.py")
+_SOURCES = ("compiled_block.py", "compiled_em.py", "compiled_merge.py", "compiled_split.py")
 SOURCE_STAMP = hashlib.sha256(
     b"".join(Path(__file__).with_name(name).read_bytes() for name in _SOURCES)
 ).hexdigest()
@@ -53,8 +57,9 @@ FREE_ORDER = {"contract", "reassoc", "nsz", "nnan"}
 # Functions that run inside a loop over blocks become part of their caller: a separate one exists
 # twice in the process that compiles, and which of the two runs decides the last bits. And they
 # count no references to views, which took longer than the arithmetic: they allocate nothing, and
-# their caller's arrays outlive them.
-INNER = {"forceinline": True, "_nrt": False}
+# their caller's arrays outlive them. And no divisor is tested for zero, which kept loops with a
+# division from vectorising.
+INNER = {"forceinline": True, "_nrt": False, "error_model": "numpy"}
 
 
 @intrinsic
@@ -141,9 +146,10 @@ def _to_frame(points, mean, inverse_root, frame):
 
 @njit(fastmath=FREE_ORDER, **INNER)
 def _smallest(row):
-    smallest = row[0]
-    for i in range(1, BLOCK):
-        smallest = min(smallest, row[i])
+    smallest = math.inf
+    for i in range(0, BLOCK, 4):  # one chain of comparisons waits for each
+        first, second = min(row[i], row[i + 1]), min(row[i + 2], row[i + 3])
+        smallest = min(smallest, min(first, second))
     return smallest
 
 
@@ -177,18 +183,22 @@ def _exponentiate_and_spread(rows, j, top, total, spread):
 
 
 @njit(fastmath=FREE_ORDER, **INNER)
-def add_moments(points, means, inverse_roots, j, frames, rows, weighted, moments):
-    """Add component j's sums of r, r u and r u u' (lower triangle by rows) to `moments`."""
+def add_moments(points, means, inverse_roots, j, frames, rows, factors, weighted, moments):
+    """Add component j's sums of r, r u and r u u' (lower triangle by rows) to `moments`.
+
+    A share r is a density times the point's factor.
+    """
     if len(points) == FAST_DIM:
-        _add_moments_3(points, means, inverse_roots, j, rows, moments)
+        _add_moments_3(points, means, inverse_roots, j, rows, factors, moments)
     else:
-        _add_moments_of_frame(frames[j], rows[j], weighted, moments[j])
+        _add_moments_of_frame(frames[j], rows[j], factors, weighted, moments[j])
 
 
 @njit(fastmath=FREE_ORDER, **INNER)
-def _add_moments_of_frame(frame, row, weighted, moments):
+def _add_moments_of_frame(frame, row, factors, weighted, moments):
     count = 0.0
     for i in range(BLOCK):
+        row[i] *= factors[i]
         count += row[i]
     moments[0] += count
     dim = len(frame)
@@ -208,7 +218,7 @@ def _add_moments_of_frame(frame, row, weighted, moments):
 
 
 @njit(fastmath=FREE_ORDER, **INNER)
-def _add_moments_3(points, means, inverse_roots, j, rows, moments):
+def _add_moments_3(points, means, inverse_roots, j, rows, factors, moments):
     m0, m1, m2 = means[j, 0], means[j, 1], means[j, 2]
     f00, f10, f11 = inverse_roots[j, 0, 0], inverse_roots[j, 1, 0], inverse_roots[j, 1, 1]
     f20, f21, f22 = inverse_roots[j, 2, 0], inverse_roots[j, 2, 1], inverse_roots[j, 2, 2]
@@ -217,7 +227,7 @@ def _add_moments_3(points, means, inverse_roots, j, rows, moments):
     for i in range(BLOCK):
         x, y, z = points[0, i] - m0, points[1, i] - m1, points[2, i] - m2
         u, v, w = f00 * x, f10 * x + f11 * y, f20 * x + f21 * y + f22 * z
-        share = rows[j, i]
+        share = rows[j, i] * factors[i]
         ru, rv, rw = share * u, share * v, share * w
         s += share
         su += ru
@@ -243,12 +253,6 @@ def invert(total, n_points):
 
 
 @njit(fastmath=FREE_ORDER, **INNER)
-def scale(rows, j, factors):
-    for i in range(BLOCK):
-        rows[j, i] *= factors[i]
-
-
-@njit(**INNER)
 def _bound(box, means, inverse_roots, constants, upper):
     """Bound each component's log density in a box (2, D: centre, half widths) from above.
 
@@ -257,21 +261,45 @@ def _bound(box, means, inverse_roots, constants, upper):
     dim = box.shape[1]
     densest, best = 0, VERY_LOW
     for j in range(len(constants)):
-        far = centre_sq = 0.0
-        for a in range(dim):
-            centre = reach = 0.0
-            for b in range(a + 1):
-                factor = inverse_roots[j, a, b]
-                centre += factor * (box[0, b] - means[j, b])
-                reach += abs(factor) * box[1, b]
-            gap = max(abs(centre) - reach, 0.0)
-            far += gap * gap
-            centre_sq += centre * centre
+        if dim == FAST_DIM:
+            centre_sq, far = _box_distances_3(box, means[j], inverse_roots[j])
+        else:
+            centre_sq, far = _box_distances(box, means[j], inverse_roots[j])
         upper[j] = constants[j] - 0.5 * far
         at_centre = constants[j] - 0.5 * centre_sq
         if at_centre > best:
             densest, best = j, at_centre
     return densest
+
+
+@njit(fastmath=FREE_ORDER, **INNER)
+def _box_distances(box, mean, inverse_root):
+    """Return squared distances in a frame: of the box's centre, and a bound for all of the box."""
+    far = centre_sq = 0.0
+    for a in range(len(mean)):
+        centre = reach = 0.0
+        for b in range(a + 1):
+            factor = inverse_root[a, b]
+            centre += factor * (box[0, b] - mean[b])
+            reach += abs(factor) * box[1, b]
+        gap = max(abs(centre) - reach, 0.0)
+        far += gap * gap
+        centre_sq += centre * centre
+    return centre_sq, far
+
+
+@njit(fastmath=FREE_ORDER, **INNER)
+def _box_distances_3(box, mean, inverse_root):
+    x, y, z = box[0, 0] - mean[0], box[0, 1] - mean[1], box[0, 2] - mean[2]
+    half_x, half_y, half_z = box[1, 0], box[1, 1], box[1, 2]
+    f00, f10, f11 = inverse_root[0, 0], inverse_root[1, 0], inverse_root[1, 1]
+    f20, f21, f22 = inverse_root[2, 0], inverse_root[2, 1], inverse_root[2, 2]
+    u, v, w = f00 * x, f10 * x + f11 * y, f20 * x + f21 * y + f22 * z
+    reach_v = abs(f10) * half_x + abs(f11) * half_y
+    reach_w = abs(f20) * half_x + abs(f21) * half_y + abs(f22) * half_z
+    gap_u = max(abs(u) - abs(f00) * half_x, 0.0)
+    gap_v, gap_w = max(abs(v) - reach_v, 0.0), max(abs(w) - reach_w, 0.0)
+    return u * u + v * v + w * w, gap_u * gap_u + gap_v * gap_v + gap_w * gap_w
 
 
 @njit(**INNER)
@@ -301,14 +329,22 @@ def fill_densities(
 
 
 @njit(fastmath=FREE_ORDER, **INNER)
-def log_sums(top, total, spread, n_points):
-    """Return a block's log likelihood and the entropy of its labels (nats, in total)."""
-    largest = logs = mixed = 0.0
+def log_sums(top, total, n_points):
+    """Return a block's log likelihood (nats), and what of it is the sums' logarithms."""
+    largest = logs = 0.0
     for start in range(0, n_points, _LOG_GROUP):
         product = 1.0
         for i in range(start, min(start + _LOG_GROUP, n_points)):
             product *= total[i]
             largest += top[i]
-            mixed += spread[i] / total[i]
         logs += math.log(product)
-    return largest + logs, logs - mixed
+    return largest + logs, logs
+
+
+@njit(fastmath=FREE_ORDER, **INNER)
+def mean_spread(total, spread, n_points):
+    """Return the sum over points of the mean, by shares, of log densities below the largest."""
+    mixed = 0.0
+    for i in range(n_points):
+        mixed += spread[i] / total[i]
+    return mixed

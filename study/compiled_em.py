@@ -20,7 +20,7 @@ from study.compiled_block import (
     fill_densities,
     invert,
     log_sums,
-    scale,
+    mean_spread,
 )
 
 # Rules that end a run of EM, and how it ended.
@@ -48,17 +48,18 @@ def _pass(blocks, boxes, n_samples, means, inverse_roots, constants, moments):
             blocks[at], boxes[at], means, inverse_roots, constants, frames, rows, active,
             top, total, spread, upper, not len(moments),
         )  # fmt: skip
-        block_likelihood, block_entropy = log_sums(top, total, spread, n_points)
+        block_likelihood, logs = log_sums(top, total, n_points)
         log_likelihood += block_likelihood
-        entropy += block_entropy
-        if len(moments):
+        if not len(moments):
+            entropy += logs - mean_spread(total, spread, n_points)
+        else:
             invert(total, n_points)
             for j in range(k):
                 if active[j]:
-                    scale(rows, j, total)
                     add_moments(
-                        blocks[at], means, inverse_roots, j, frames, rows, weighted, moments
-                    )
+                        blocks[at], means, inverse_roots, j, frames, rows, total, weighted,
+                        moments,
+                    )  # fmt: skip
     return log_likelihood, entropy
 
 
@@ -71,11 +72,10 @@ def _unit_matrices(k, dim):
 
 
 @njit(forceinline=True)
-def invert_root(covariance, root, inverse):
-    """Write the Cholesky factor and its inverse; return its log determinant, NaN on failure."""
-    dim = len(covariance)
+def factor_root(covariance, root):
+    """Write the Cholesky factor (lower part); return its log determinant, NaN on failure."""
     log_det = 0.0
-    for a in range(dim):
+    for a in range(len(covariance)):
         for b in range(a + 1):
             value = covariance[a, b]
             for c in range(b):
@@ -87,7 +87,16 @@ def invert_root(covariance, root, inverse):
             else:
                 root[a, a] = math.sqrt(value)
                 log_det += math.log(root[a, a])
-    for a in range(dim):
+    return log_det
+
+
+@njit(forceinline=True)
+def invert_root(covariance, root, inverse):
+    """Write the Cholesky factor and its inverse; return its log determinant, NaN on failure."""
+    log_det = factor_root(covariance, root)
+    if math.isnan(log_det):
+        return log_det
+    for a in range(len(covariance)):
         inverse[a, a] = 1.0 / root[a, a]
         for b in range(a):
             value = 0.0

@@ -23,6 +23,10 @@ from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from study.vector_width import prefer_wide_vectors
+
+prefer_wide_vectors()
+
 # Numbers in a vector; with 16 registers of 8 or 32 of 16 numbers a tile leaves room for operands.
 WIDTH = 16 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 8
 TILE_ROWS, _TILE_VECTORS = (8, 2) if WIDTH == 16 else (4, 2)

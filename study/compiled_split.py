@@ -22,20 +22,19 @@ LARGEST_ODDS = 40.0
 
 
 @njit(forceinline=True)
-def _fill_products(points, start, products):
-    """Write the products of a block's points (m, D from `start` on); return how many points."""
-    n_points, dim = min(BLOCK, len(points) - start), points.shape[1]
-    products[:] = 0.0
-    for i in range(n_points):
-        products[0, i] = 1.0
+def _fill_products(points, blocks):
+    """Write the products of points (m, D) into blocks (m / BLOCK, F, BLOCK) of zeros."""
+    dim = points.shape[1]
+    for i in range(len(points)):
+        products, place = blocks[i // BLOCK], i % BLOCK
+        products[0, place] = 1.0
         at = 1 + dim
         for a in range(dim):
-            value = points[start + i, a]
-            products[1 + a, i] = value
+            value = points[i, a]
+            products[1 + a, place] = value
             for b in range(a + 1):
-                products[at, i] = value * points[start + i, b]
+                products[at, place] = value * points[i, b]
                 at += 1
-    return n_points
 
 
 @njit(fastmath=FREE_ORDER, **INNER)
@@ -77,11 +76,9 @@ def _to_shares(values, hard):
         for i in range(BLOCK):
             values[i] = 1.0 if values[i] > 0.0 else 0.0
         return
-    # With the division in the same loop it does not vectorise.
     for i in range(BLOCK):
-        values[i] = 1.0 + exponential(-min(max(values[i], -LARGEST_ODDS), LARGEST_ODDS))
-    for i in range(BLOCK):
-        values[i] = 1.0 / values[i]
+        odds = min(max(values[i], -LARGEST_ODDS), LARGEST_ODDS)
+        values[i] = 1.0 / (1.0 + exponential(-odds))
 
 
 @njit(forceinline=True)
@@ -177,29 +174,31 @@ def _compile_grow_parts(stamp: str):
         n_starts, size = starts.shape
         dim = points.shape[1]
         filled = max(size, FAST_PRODUCTS)
-        products, values, other = np.zeros((filled, BLOCK)), np.empty(BLOCK), np.empty(BLOCK)
+        n_blocks = -(-len(points) // BLOCK)
+        blocks = np.zeros((n_blocks, filled, BLOCK))
+        values, other = np.empty(BLOCK), np.empty(BLOCK)
         counts, moments = np.zeros((n_starts, 2)), np.zeros((n_starts, 2, size))
         forms, totals = np.zeros((n_starts, 2, filled)), np.zeros(filled)
         forms[:, 0, :size] = starts
+        _fill_products(points, blocks)
+        values[:] = 1.0
+        for at in range(n_blocks):
+            _add_products(blocks[at], values, totals)
         for iteration in range(n_iter):
             sums, apart = np.zeros((n_starts, filled)), forms[:, 0] - forms[:, 1]
-            for at in range(0, len(points), BLOCK):
-                n_points = _fill_products(points, at, products)
-                if iteration == 0:
-                    values[:] = 1.0
-                    _add_products(products, values, totals)
+            for at in range(n_blocks):
                 for start in range(n_starts):
-                    _evaluate(products, apart[start], values)
+                    _evaluate(blocks[at], apart[start], values)
                     _to_shares(values, iteration == 0)
-                    _add_products(products, values, sums[start])
+                    _add_products(blocks[at], values, sums[start])
             _to_forms(sums, totals[:size], ridge, counts, moments, forms)
         # One whitened Gaussian has mean log density -D/2, leaving out the same constant.
         gains = np.full(n_starts, 0.5 * dim * len(points))
-        for at in range(0, len(points), BLOCK):
-            n_points = _fill_products(points, at, products)
+        for at in range(n_blocks):
+            n_points = min(BLOCK, len(points) - at * BLOCK)
             for start in range(n_starts):
-                _evaluate(products, forms[start, 0], values)
-                _evaluate(products, forms[start, 1], other)
+                _evaluate(blocks[at], forms[start, 0], values)
+                _evaluate(blocks[at], forms[start, 1], other)
                 gains[start] += _log_total(values, other, n_points)
         for start in range(n_starts):
             if not counts[start].min() > dim + 1:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from study.cloud import FloatArray, Mixture
+from study.compiled_merge import cost_matrix
 
 
 def merge_costs(mixture: Mixture) -> FloatArray:
@@ -31,20 +32,10 @@ def merge_costs(mixture: Mixture) -> FloatArray:
     Returns
     -------
     ndarray, shape (k, k)
-        Infinite on and below the diagonal.
+        Infinite on and below the diagonal, and where a covariance is not positive definite to
+        working precision.
     """
-    weights, means, covariances = mixture
-    k = len(weights)
-    first, second = np.triu_indices(k, 1)
-    joint = weights[first] + weights[second]
-    share = (weights[first] / joint)[:, None, None]
-    gap = means[first] - means[second]
-    merged = share * covariances[first] + (1 - share) * covariances[second]
-    merged += share * (1 - share) * gap[:, :, None] * gap[:, None, :]
-    own = weights * np.linalg.slogdet(covariances)[1]
-    cost = np.full((k, k), np.inf)
-    cost[first, second] = 0.5 * (joint * np.linalg.slogdet(merged)[1] - own[first] - own[second])
-    return cost
+    return cost_matrix(*(np.array(part, order="C") for part in mixture))
 
 
 def merge_pair(mixture: Mixture, first: int, second: int) -> Mixture:

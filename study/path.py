@@ -164,6 +164,8 @@ class PathSearch:
         fit = self.fits[k]
         costs = merge_costs(fit.mixture).ravel()
         ranked = np.argsort(costs)[: min(n_candidates, k * (k - 1) // 2)].tolist()
+        if np.isinf(costs[ranked[0]]):
+            raise np.linalg.LinAlgError("no two components have a joint covariance")
         improved = False
         for flat in ranked:
             # EM wins back about half of the bound: hopeless proposals are not started.
@@ -196,7 +198,8 @@ class PathSearch:
             costs = self.n_samples * merge_costs(apart)
             costs[k - 1, k] = np.inf  # not the two parts again
             for flat in np.argsort(costs, axis=None)[:2].tolist():
-                proposals.append((split.gain - 0.5 * costs.flat[flat], apart, flat))
+                if np.isfinite(costs.flat[flat]):
+                    proposals.append((split.gain - 0.5 * costs.flat[flat], apart, flat))
         proposals.sort(key=lambda proposal: -proposal[0])
         improved = False
         for _, apart, flat in proposals[:n_candidates]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
+import pytest
 
 from study.cloud import Cloud, Mixture
 from study.moves import add_component, merge_costs, merge_pair, split_component
@@ -31,6 +34,28 @@ def test_merge_preserves_moments() -> None:
     assert merged.weights.shape == (4,)
     for before, after in zip(moments(mixture), moments(merged), strict=True):
         np.testing.assert_allclose(after, before, atol=1e-12)
+
+
+@pytest.mark.parametrize("dim", [1, 3, 5])
+def test_merge_costs_are_those_of_the_joint_moments(dim: int) -> None:
+    """Runnalls' cost of a pair, with the moments that merging it gives."""
+    mixture = mixture_of(4, dim=dim)
+    costs = merge_costs(mixture)
+    own = mixture.weights * np.linalg.slogdet(mixture.covariances)[1]
+    for first, second in combinations(range(5), 2):
+        merged = merge_pair(mixture, first, second)
+        joint = merged.weights[-1] * np.linalg.slogdet(merged.covariances[-1])[1]
+        expected = 0.5 * (joint - own[first] - own[second])
+        np.testing.assert_allclose(costs[first, second], expected, rtol=1e-12)
+    assert np.isinf(costs[np.tril_indices(5)]).all()
+
+
+def test_merging_what_is_no_covariance_costs_infinitely_much() -> None:
+    mixture = mixture_of(5)
+    mixture.covariances[2] = -np.eye(3)
+    costs = merge_costs(mixture)
+    assert np.isinf(costs[[0, 1, 2, 2], [2, 2, 3, 4]]).all()
+    assert np.isfinite(costs[[0, 0, 3], [1, 3, 4]]).all()
 
 
 def test_merge_cost_bounds_the_loss_on_the_model_itself() -> None:
