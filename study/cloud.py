@@ -147,24 +147,40 @@ class Cloud:
             raise np.linalg.LinAlgError("a component's covariance is not positive definite")
         return log_likelihood, entropy
 
-    def judge(
-        self, mixture: Mixture, draws: FloatArray | None = None
-    ) -> tuple[IntArray, FloatArray]:
-        """Draw each point's component from its posterior; also return log densities (nats).
+    def judge(self, mixture: Mixture) -> tuple[IntArray, FloatArray]:
+        """Return each point's most probable component and log density (nats), both of shape (n,).
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            A covariance is not positive definite to working precision.
+        """
+        return self._judge(mixture, np.empty(0), np.empty(self.n_samples))
+
+    def draw_labels(self, mixture: Mixture, draws: FloatArray) -> IntArray:
+        """Draw each point's component from its posterior.
 
         Parameters
         ----------
         mixture : Mixture
-        draws : ndarray, shape (n,), optional
-            Uniform in [0, 1). Without them the label is the most probable component.
+        draws : ndarray, shape (n,)
+            Uniform in [0, 1).
 
         Returns
         -------
-        labels : ndarray of int, shape (n,)
-        log_prob : ndarray, shape (n,)
+        ndarray of int, shape (n,)
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            A covariance is not positive definite to working precision.
         """
-        draws = np.empty(0) if draws is None else draws
-        labels, log_prob = np.zeros(self.n_samples, dtype=np.int64), np.empty(self.n_samples)
+        return self._judge(mixture, draws, np.empty(0))[0]
+
+    def _judge(
+        self, mixture: Mixture, draws: FloatArray, log_prob: FloatArray
+    ) -> tuple[IntArray, FloatArray]:
+        labels = np.zeros(self.n_samples, dtype=np.int64)
         if not compiled_em.judge(*self._arguments(mixture), draws, labels, log_prob):
             raise np.linalg.LinAlgError("a component's covariance is not positive definite")
         return labels, log_prob
@@ -175,11 +191,20 @@ class Cloud:
         Parameters
         ----------
         labels : ndarray of int, shape (n,)
-            In the order of `points`.
+            In the order of `points`; not negative.
         ridge : float
+            Added to the diagonal of every covariance (squared data units).
         """
-        _, compact = np.unique(labels, return_inverse=True)
-        return self.from_shares(np.eye(compact.max() + 1)[compact], ridge=ridge)
+        counts = np.bincount(labels)
+        counts = counts[counts > 0]
+        ranked = self.points[np.argsort(labels, kind="stable")]
+        groups = np.split(ranked, counts.cumsum()[:-1])
+        means = np.stack([group.mean(0) for group in groups])
+        covariances = np.empty((len(groups), self.dim, self.dim))
+        for j, group in enumerate(groups):
+            gaps = group - means[j]
+            covariances[j] = gaps.T @ gaps / len(group) + ridge * np.eye(self.dim)
+        return Mixture(counts / self.n_samples, means, covariances)
 
     def from_shares(self, shares: FloatArray, *, ridge: float = RIDGE) -> Mixture:
         """Return the mixture of the moments of shared-out points: an M-step.

@@ -238,9 +238,9 @@ score = _compile_score(SOURCE_STAMP)
 def _compile_judge(stamp: str):
     @njit(cache=True)
     def judge(blocks, boxes, n_samples, weights, means, covariances, draws, labels, log_prob):
-        """Write each point's log density, and a label: drawn from its posterior by a uniform draw.
+        """Label each point by its posterior and a uniform draw; without `draws`, as likeliest.
 
-        Without `draws` the label is the most probable component.
+        Without `draws` its log density is written, too.
         """
         len(stamp)  # part of the key under which compiled code is kept
         k, dim = len(weights), blocks.shape[1]
@@ -259,7 +259,8 @@ def _compile_judge(stamp: str):
                 top, total, spread, upper, False,
             )  # fmt: skip
             for i in range(n_points):
-                log_prob[start + i] = top[i] + math.log(total[i])
+                if not len(draws):
+                    log_prob[start + i] = top[i] + math.log(total[i])
                 left = draws[start + i] * total[i] if len(draws) else math.inf
                 label, largest = 0, 0.0
                 for j in range(k):

@@ -161,14 +161,15 @@ def _log_total(first, second, n_points):
 def _compile_grow_parts(stamp: str):
     @njit(cache=True)
     def grow_parts(points, starts, n_iter, ridge):
-        """Run EM of two parts from every start at once on whitened points (m, D).
+        """Run EM of two parts from every start at once on whitened points (m, D); keep the best.
 
         Returns
         -------
-        gains : ndarray, shape (S,)
-            What two parts gain over one (nats, in total); -inf where a part is too small.
-        counts : ndarray, shape (S, 2)
-        moments : ndarray, shape (S, 2, F)
+        gain : float
+            What two parts gain over one (nats, in total); -inf if a part is too small.
+        weights : ndarray, shape (2,)
+        means : ndarray, shape (2, D)
+        covariances : ndarray, shape (2, D, D)
         """
         len(stamp)  # part of the key under which compiled code is kept
         n_starts, size = starts.shape
@@ -203,7 +204,13 @@ def _compile_grow_parts(stamp: str):
         for start in range(n_starts):
             if not counts[start].min() > dim + 1:
                 gains[start] = -math.inf
-        return gains, counts, moments
+        best = gains.argmax()
+        means, covariances = np.empty((2, dim)), np.empty((2, dim, dim))
+        for part in range(2):
+            moments_to_gaussian(
+                moments[best, part], counts[best, part], ridge, means[part], covariances[part]
+            )
+        return gains[best], counts[best] / counts[best].sum(), means, covariances
 
     return grow_parts
 

@@ -21,7 +21,7 @@ import math
 import numpy as np
 
 from study.cloud import Cloud, FloatArray, Mixture
-from study.compiled_split import grow_parts, moments_to_gaussian
+from study.compiled_split import grow_parts
 from study.moves import Split
 
 # A component's points are whitened down to this ratio of smallest to largest variance.
@@ -95,7 +95,7 @@ def forecast_splits(
     list of Split or None
         None where the parts came out too small.
     """
-    labels, _ = cloud.judge(mixture, generator.random((cloud.n_samples,)))
+    labels = cloud.draw_labels(mixture, generator.random((cloud.n_samples,)))
     draws = generator.random((len(components), 2 * n_random))
     return [
         _best_split(cloud.points[labels == component], pairs, n_iter)
@@ -116,20 +116,12 @@ def _best_split(points: FloatArray, draws: FloatArray, n_iter: int) -> Split | N
     )
     white = gaps @ (vectors / scale)
     starts = _starts(white, draws)
-    gains, counts, moments = grow_parts(white, starts, n_iter, FORECAST_RIDGE)
-    best = int(gains.argmax())
-    if not math.isfinite(gains[best]):
+    gain, weights, means, covariances = grow_parts(white, starts, n_iter, FORECAST_RIDGE)
+    if not math.isfinite(gain):
         return None
     root = vectors * scale
-    means, covariances = np.empty((2, dim)), np.empty((2, dim, dim))
-    for part in range(2):
-        moments_to_gaussian.py_func(
-            moments[best, part], counts[best, part], FORECAST_RIDGE, means[part], covariances[part]
-        )
-    children = Mixture(
-        counts[best] / counts[best].sum(), means @ root.T + centre, root @ covariances @ root.T
-    )
-    return Split(float(gains[best]), children)
+    children = Mixture(weights, means @ root.T + centre, root @ covariances @ root.T)
+    return Split(gain, children)
 
 
 def _starts(white: FloatArray, draws: FloatArray) -> FloatArray:

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from study.cloud import Cloud, FloatArray, Mixture
+from study.cloud import Cloud, FloatArray, IntArray, Mixture
 
 
 def outlier_components(
@@ -40,7 +40,7 @@ def outlier_components(
     _, log_prob = cloud.judge(mixture)
     typical = np.tensordot(mixture.weights, mixture.covariances, 1)
     white = cloud.points @ np.linalg.inv(np.linalg.cholesky(typical)).T
-    lowest = np.argsort(log_prob, kind="stable")[: 4 * n_seeds]
+    lowest = _lowest(log_prob, min(4 * n_seeds, n))
     chosen = lowest[_spread(white[lowest], n_seeds)]
     squares = (white * white).sum(1)
     distance_sq = squares - 2.0 * (white[chosen] @ white.T)  # less a constant for each seed
@@ -97,6 +97,13 @@ def _grow(
         covariances = (shares[..., None] * gaps).swapaxes(1, 2) @ gaps / counts[:, None, None]
         covariances = covariances + 1e-6 * np.eye(dim)
     return gains, found
+
+
+def _lowest(numbers: FloatArray, n_lowest: int) -> IntArray:
+    """Return the places of the lowest numbers, ascending; equal ones in order of place."""
+    limit = np.partition(numbers, n_lowest - 1)[n_lowest - 1]
+    places = np.flatnonzero(numbers <= limit)
+    return places[np.argsort(numbers[places], kind="stable")[:n_lowest]]
 
 
 def _spread(candidates: FloatArray, n_seeds: int) -> list[int]:

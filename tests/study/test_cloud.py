@@ -69,7 +69,7 @@ def test_drawn_labels_follow_the_posterior() -> None:
     cloud = Cloud(np.zeros((1000, 2)))
     weights = np.array([0.2, 0.5, 0.3])
     same = Mixture(weights, np.zeros((3, 2)), np.broadcast_to(np.eye(2), (3, 2, 2)))
-    labels, _ = cloud.judge(same, np.random.default_rng(0).random(1000))
+    labels = cloud.draw_labels(same, np.random.default_rng(0).random(1000))
     counts = np.bincount(labels, minlength=3)
     assert ((counts - 1000 * weights) ** 2 / (1000 * weights)).sum() < 13.8
 
