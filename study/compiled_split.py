@@ -166,7 +166,8 @@ def _compile_grow_parts(stamp: str):
         Returns
         -------
         gain : float
-            What two parts gain over one (nats, in total); -inf if a part is too small.
+            What two parts gain over one (nats, in total); -inf if a part is too small, and what
+            follows is zero then.
         weights : ndarray, shape (2,)
         means : ndarray, shape (2, D)
         covariances : ndarray, shape (2, D, D)
@@ -205,12 +206,14 @@ def _compile_grow_parts(stamp: str):
             if not counts[start].min() > dim + 1:
                 gains[start] = -math.inf
         best = gains.argmax()
-        means, covariances = np.empty((2, dim)), np.empty((2, dim, dim))
-        for part in range(2):
-            moments_to_gaussian(
-                moments[best, part], counts[best, part], ridge, means[part], covariances[part]
-            )
-        return gains[best], counts[best] / counts[best].sum(), means, covariances
+        weights, means, covariances = np.zeros(2), np.zeros((2, dim)), np.zeros((2, dim, dim))
+        if math.isfinite(gains[best]):
+            weights[:] = counts[best] / counts[best].sum()
+            for part in range(2):
+                moments_to_gaussian(
+                    moments[best, part], counts[best, part], ridge, means[part], covariances[part]
+                )
+        return gains[best], weights, means, covariances
 
     return grow_parts
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from study.cloud import Cloud, Mixture
+from study.compiled_split import grow_parts
 from study.forecast import SplitCache, forecast_splits
 from study.moves import split_component
 
@@ -31,6 +32,16 @@ def test_too_few_points_have_no_split() -> None:
     rng = np.random.default_rng(0)
     cloud = Cloud(rng.normal(size=(9, 3)))
     assert forecast_splits(cloud, whole(cloud), [0], rng) == [None]
+
+
+def test_parts_without_a_density_are_no_split() -> None:
+    """Squares that overflow: both parts of every start end without points, nothing is divided."""
+    points = np.random.default_rng(0).normal(size=(200, 3)) * 1e160
+    starts = np.zeros((2, 10))
+    starts[[0, 1], [1, 2]] = 1.0
+    gain, weights, means, covariances = grow_parts(points, starts, 3, 1e-3)
+    assert gain == -np.inf
+    assert not any(part.any() for part in (weights, means, covariances))
 
 
 def test_a_component_met_again_needs_no_new_forecast() -> None:
