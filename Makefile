@@ -37,7 +37,7 @@ lint: $(VENV)/.installed  ## style, import rules, stale schema
 type: $(VENV)/.installed  ## static types
 	$(RUN) -m mypy
 
-claims: $(VENV)/.installed  ## are the numbers in README.md and docs/findings.md those of the tables?
+claims: $(VENV)/.installed  ## are README.md, docs/findings.md and results/README.md what their templates give?
 	$(RUN) -m analysis.claims --check
 
 bench: $(VENV)/.installed  ## every benchmark, about an hour; adds to benchmarks/history.csv

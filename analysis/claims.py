@@ -1,185 +1,357 @@
-"""Numbers in prose that are read from the results' tables: `python -m analysis.claims`.
+"""Texts whose numbers are looked up in the results' tables: `python -m analysis.claims`.
 
-In a Markdown file a number is written between two comments, which no reader sees::
+README.md, docs/findings.md and results/README.md are rendered from Jinja templates (`TEXTS`) and
+committed. In a template a number is an expression::
 
-    <!--= latent_dims/contrasts; latent_dim == 2; estimate; .1f -->9.1<!--/-->
+    {{ table("latent_dims/contrasts", latent_dim=2, source="samples").estimate | f1 }}
 
-The parts are a table (results/SWEEP/tables/TABLE.csv, else the data of a figure,
-results/SWEEP/figures/TABLE.csv, else the one row of results/SWEEP/TABLE.json, such as verify), a
-row by pandas' query syntax, a column, and a format. Without
-arguments the command writes the numbers anew; with `--check` it writes
-nothing and fails when one differs. Where several rows match, `min`, `max`, `mean`, `median`, `sum`
-or `count` of the column says what is meant: `min(estimate)`.
+`table` names a table of a sweep (results/SWEEP/tables/NAME.csv, otherwise the data of a figure,
+results/SWEEP/figures/NAME.csv, otherwise the single row of results/SWEEP/NAME.json, such as
+verify) and the rows: a column equals a value or is `above`, `below`, `at_least` or `at_most` one.
+After the dot comes a column. A format (`FORMATS`) turns one number into text; where several rows
+match, `min`, `max`, `mean`, `median`, `sum` or `count` makes one number of them first::
+
+    {{ table("kl_weights/collapse", ratio=above(1)).kl_nats | max | f3 }}
+
+Loops and macros are those of Jinja. Nothing else is there: templates are rendered in a sandbox
+that knows no attribute but a column, no call but these, and no arithmetic, so that every number
+that is formatted is one that a table holds. `--check` writes nothing and fails when a committed
+text is not what its template gives.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import operator
 import re
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError
+from jinja2.exceptions import SecurityError
+from jinja2.runtime import Macro
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-FILES = ("README.md", "docs/findings.md", "results/README.md")
-_CLAIM = re.compile(r"(?P<head><!--=(?P<query>.*?)-->)(?P<text>.*?)(?P<tail><!--/-->)", re.S)
-_OPENING = "<!--="
-_COLUMN = re.compile(r"(?P<how>min|max|mean|median|sum|count)\((?P<inner>.+)\)")
+TEXTS = {
+    "docs/README.md.j2": "README.md",
+    "docs/findings.md.j2": "docs/findings.md",
+    "results/README.md.j2": "results/README.md",
+}
+FORMATS = {"d": "d", "f0": ".0f", "f1": ".1f", "f2": ".2f", "f3": ".3f", "percent": ".0%"}
+_REDUCTIONS = ("min", "max", "mean", "median", "sum", "count")
+_TABLE = re.compile(r"(?P<sweep>[\w-]+)/(?P<name>[\w-]+)", re.ASCII)
 
 
 class ClaimError(ValueError):
-    """A claim that cannot be looked up; the message says where it stands and why."""
+    """A text that cannot be rendered; the message says which line of its template and why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """One number in a text.
+class Bound:
+    """A condition on a column: `holds(column, value)`."""
 
-    Parameters
-    ----------
-    place : str
-        File and line.
-    written, found : str
-        What the text says and what the tables say.
-    """
+    holds: Callable[[Any, Any], Any]
+    value: Any
+
+
+_BOUNDS = {
+    "above": partial(Bound, operator.gt),
+    "below": partial(Bound, operator.lt),
+    "at_least": partial(Bound, operator.ge),
+    "at_most": partial(Bound, operator.le),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """The values of one column in the rows that match, or one number made of them."""
 
     place: str
-    written: str
-    found: str
+    values: pd.Series
 
-    @property
-    def holds(self) -> bool:
-        """Whether the two agree to the letter."""
-        return self.written == self.found
+    def only(self) -> Any:
+        """Return the single value as a Python scalar; ClaimError if there is not exactly one."""
+        if len(self.values) != 1:
+            raise ClaimError(f"{self.place}: {len(self.values)} rows match, one is needed")
+        value = self.values.iloc[0]
+        return value.item() if hasattr(value, "item") else value
+
+    def reduced(self, how: str) -> Column:
+        """Return one number for all rows; ClaimError if there are none."""
+        if not len(self.values):
+            raise ClaimError(f"{self.place}: 0 rows match")
+        try:
+            value = getattr(self.values, how)()
+        except TypeError as error:
+            raise ClaimError(f"{self.place}: {how}: {error}") from None
+        return Column(self.place, pd.Series([value]))
 
 
-def check_text(text: str, *, name: str, results: Path) -> tuple[str, list[Claim]]:
-    """Look every claim of a text up.
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a table that match."""
+
+    place: str
+    frame: pd.DataFrame
+
+    def column(self, name: str) -> Column:
+        """Return a column; ClaimError if the table has no such column."""
+        if name not in self.frame.columns:
+            known = ", ".join(map(str, self.frame.columns))
+            raise ClaimError(f"{self.place}: has no column {name!r}; its columns are {known}")
+        return Column(f"{self.place}: {name}", self.frame[name])
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The tables of all sweeps, each read once.
 
     Parameters
     ----------
-    text : str
-        Markdown.
-    name : str
-        The file's name, for messages.
     results : Path
-        The folder of the results folders.
+        The folder that holds the results folders.
+    """
+
+    results: Path
+    _frames: dict[Path, pd.DataFrame] = field(default_factory=dict)
+
+    def rows(self, table: str, /, **conditions: Any) -> Rows:
+        """Return the rows of a table that match.
+
+        Parameters
+        ----------
+        table : str
+            `SWEEP/NAME`.
+        **conditions : Any
+            A value or a `Bound` for each column that restricts the rows.
+
+        Raises
+        ------
+        ClaimError
+            If there is no such table or column, or a column cannot be compared with the value.
+        """
+        path = self._path(table)
+        if path not in self._frames:
+            self._frames[path] = _read(path)
+        rows = Rows(f"{path}", self._frames[path])
+        for name, wanted in conditions.items():
+            column = rows.column(name)
+            try:
+                bound = wanted if isinstance(wanted, Bound) else Bound(operator.eq, wanted)
+                matches = bound.holds(column.values, bound.value)
+            except TypeError as error:
+                raise ClaimError(f"{column.place}: {error}") from None
+            rows = Rows(rows.place, rows.frame[matches])
+        shown = ", ".join(f"{name}={_shown(value)}" for name, value in conditions.items())
+        return Rows(f"{path} where {shown}" if shown else f"{path}", rows.frame)
+
+    def _path(self, table: str) -> Path:
+        match = _TABLE.fullmatch(table)
+        if match is None:
+            raise ClaimError(f"a table is named SWEEP/NAME; found {table!r}")
+        name, folder = match["name"], self.results / match["sweep"]
+        files = (f"tables/{name}.csv", f"figures/{name}.csv", f"{name}.json")
+        path = next((folder / file for file in files if (folder / file).is_file()), None)
+        if path is None:
+            raise ClaimError(
+                f"{folder} has none of {', '.join(files)}; "
+                "run python -m analysis.report first, or study.verify for a certificate"
+            )
+        return path
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Bound):
+        name = next(name for name, bound in _BOUNDS.items() if bound.args[0] is value.holds)
+        return f"{name}({value.value!r})"
+    return repr(value)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        if path.suffix == ".json":
+            return pd.json_normalize(json.loads(path.read_text(encoding="utf-8")))
+        return pd.read_csv(path)
+    except ValueError as error:
+        raise ClaimError(f"{path} cannot be read: {error}") from None
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Jinja that can look numbers up and nothing else.
+
+    Parameters
+    ----------
+    results : Path
+        The folder that holds the results folders.
+    """
+
+    intercepted_binops = frozenset(ImmutableSandboxedEnvironment.default_binop_table)
+
+    def __init__(self, results: Path) -> None:
+        super().__init__(
+            undefined=StrictUndefined,
+            finalize=self._finalized,
+            keep_trailing_newline=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self.n_numbers = 0
+        self.filters = {name: partial(self._reduced, how=name) for name in _REDUCTIONS}
+        self.filters |= {name: partial(self._formatted, form=f) for name, f in FORMATS.items()}
+        self.tests = {}
+        self.globals = {**_BOUNDS, "table": Tables(results).rows}
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Return a column of rows; there is no other attribute."""
+        if isinstance(obj, Rows):
+            return obj.column(attribute)
+        raise SecurityError(f"only the rows of a table have columns; found .{attribute}")
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Refuse: a template has nothing to take items of."""
+        raise SecurityError(f"a column is written after a dot; found [{argument!r}]")
+
+    def is_safe_callable(self, obj: Any) -> bool:
+        """Return whether this is a function of a template's own or one of the few given."""
+        return isinstance(obj, Macro) or any(obj is known for known in self.globals.values())
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """Refuse: a text computes nothing, its tables do."""
+        raise SecurityError(f"a text computes nothing; found {operator}")
+
+    def _formatted(self, column: Any, form: str) -> str:
+        if not isinstance(column, Column):
+            raise ClaimError(f"a format takes a column of a table; found {column!r}")
+        try:
+            text = format(column.only(), form)
+        except (ValueError, TypeError) as error:
+            raise ClaimError(f"{column.place}: {error}") from None
+        self.n_numbers += 1
+        return text
+
+    def _reduced(self, column: Any, how: str) -> Column:
+        if not isinstance(column, Column):
+            raise ClaimError(f"{how} takes a column of a table; found {column!r}")
+        return column.reduced(how)
+
+    def _finalized(self, value: Any) -> Any:
+        if isinstance(value, Rows | Column):
+            raise ClaimError(f"{value.place}: needs a format: {', '.join(self.filters)}")
+        return value
+
+
+def render(source: str, *, name: str, results: Path) -> tuple[str, int]:
+    """Render a text.
+
+    Parameters
+    ----------
+    source : str
+        The template.
+    name : str
+        The template's file name, for messages.
+    results : Path
+        The folder that holds the results folders.
 
     Returns
     -------
     text : str
-        With the numbers of the tables.
-    claims : list of Claim
+        Markdown.
+    n_numbers : int
+        How many numbers were looked up.
 
     Raises
     ------
     ClaimError
-        A claim is not well formed, or its table, row or column is not there.
+        If the template is malformed, uses what the sandbox does not offer, or names a table,
+        row or column that does not exist.
     """
-    claims: list[Claim] = []
-
-    def replaced(match: re.Match[str]) -> str:
-        place = f"{name}:{text.count(chr(10), 0, match.start()) + 1}"
-        found = _look_up(match["query"], place=place, results=results)
-        claims.append(Claim(place, match["text"], found))
-        return f"{match['head']}{found}{match['tail']}"
-
-    written = _CLAIM.sub(replaced, text)
-    if text.count(_OPENING) != len(claims):
-        raise ClaimError(f"{name}: {text.count(_OPENING) - len(claims)} claims have no <!--/-->")
-    return written, claims
-
-
-def _look_up(query: str, *, place: str, results: Path) -> str:
-    parts = [part.strip() for part in " ".join(query.split()).split(";")]
-    if len(parts) != 4:
-        raise ClaimError(f"{place}: must be table; row; column; format; found {query.strip()!r}")
-    table, row, column, form = parts
-    sweep, _, name = table.partition("/")
-    files = (f"tables/{name}.csv", f"figures/{name}.csv", f"{name}.json")
-    places = [results / sweep / file for file in files]
-    path = next((place for place in places if place.is_file()), None)
-    if path is None:
-        raise ClaimError(
-            f"{place}: {results / sweep} has none of {', '.join(files)}; "
-            "run python -m analysis.report first, or study.verify for a certificate"
-        )
+    sandbox = _Sandbox(results)
     try:
-        frame = _read(path)
-    except ValueError as error:
-        raise ClaimError(f"{place}: {path} cannot be read: {error}") from None
-    try:
-        rows = frame.query(row) if row else frame
-    except Exception as error:  # pandas raises many kinds for a wrong query
-        raise ClaimError(f"{place}: {row!r} is no row of {path}: {error}") from None
-    try:
-        return format(_value(rows, column), form)
-    except (KeyError, ValueError, TypeError) as error:
-        raise ClaimError(f"{place}: {path} where {row!r}: {column}: {error}") from None
+        code = sandbox.compile(source, name=name, filename=name)
+        template = sandbox.template_class.from_code(sandbox, code, sandbox.make_globals(None))
+        return template.render(), sandbox.n_numbers
+    except TemplateSyntaxError as error:
+        raise ClaimError(f"{name}:{error.lineno}: {error.message}") from None
+    except (ClaimError, TemplateError, TypeError) as error:
+        raise ClaimError(f"{name}:{_line(error, name)}: {error}") from None
 
 
-@lru_cache
-def _read(path: Path) -> pd.DataFrame:
-    if path.suffix == ".json":
-        return pd.json_normalize(json.loads(path.read_text(encoding="utf-8")))
-    return pd.read_csv(path)
+def _line(error: Exception, name: str) -> int | None:
+    places = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == name
+    ]
+    return places[-1] if places else None
 
 
-def _value(rows: pd.DataFrame, column: str) -> Any:
-    match = _COLUMN.fullmatch(column)
-    if not len(rows):
-        raise ValueError("0 rows match")
-    if match is not None:
-        value = getattr(rows[match["inner"]], match["how"])()
-    elif len(rows) != 1:
-        raise ValueError(f"{len(rows)} rows match, one is needed")
-    else:
-        value = rows[column].iloc[0]
-    return value.item() if hasattr(value, "item") else value
+def _differences(name: str, source: str, committed: str, text: str) -> list[str]:
+    """Return one line for each line of a committed text that its template does not give."""
+    old, new = committed.splitlines(), text.splitlines()
+    length = max(len(old), len(new))
+    pairs = zip(old + [""] * (length - len(old)), new + [""] * (length - len(new)), strict=True)
+    return [
+        f"{name}:{line}: says {was!r}, {source} gives {now!r}"
+        for line, (was, now) in enumerate(pairs, start=1)
+        if was != now
+    ] or [f"{name}: its line ends differ from those of {source}"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the numbers anew, or check them.
+    """Render the texts, or check that those committed are what the templates give.
 
     Returns
     -------
     int
-        0 if every number is that of the tables; 1 if one differed (`--check`), if one cannot be
-        looked up, or if there is none.
+        0 if every text is (or was) rendered; 1 if one differs (`--check`), if one cannot be
+        rendered, or if no number was looked up.
     """
-    parser = argparse.ArgumentParser(prog="python -m analysis.claims", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if one differs")
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.claims",
+        description="Render README.md, docs/findings.md and results/README.md from their "
+        "templates, whose numbers are looked up in the tables of results/.",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing; fail if a committed text is not what its template gives",
+    )
     parser.add_argument("--root", type=Path, default=Path(), help="the project's folder")
     options = parser.parse_args(argv)
-    n_claims, wrong = 0, 0
-    for name in FILES:
-        path = options.root / name
-        if not path.is_file():
+    n_numbers, n_stale = 0, 0
+    for source, target in TEXTS.items():
+        template, path = options.root / source, options.root / target
+        if not template.is_file():
             continue
-        text = path.read_text(encoding="utf-8")
         try:
-            written, claims = check_text(text, name=name, results=options.root / "results")
+            text, n_here = render(
+                template.read_text(encoding="utf-8"), name=source, results=options.root / "results"
+            )
         except ClaimError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-        n_claims += len(claims)
-        for claim in claims:
-            if not claim.holds:
-                wrong += 1
-                print(f"{claim.place}: says {claim.written}, the tables say {claim.found}")
-        if written != text and not options.check:
-            path.write_text(written, encoding="utf-8")
-    if not n_claims:
-        print(f"error: no number to look up in {', '.join(FILES)}", file=sys.stderr)
+        n_numbers += n_here
+        committed = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if text == committed:
+            continue
+        n_stale += 1
+        if options.check:
+            print("\n".join(_differences(target, source, committed, text)))
+        else:
+            path.write_text(text, encoding="utf-8")
+    if not n_numbers:
+        print(f"error: no number to look up in {', '.join(TEXTS)}", file=sys.stderr)
         return 1
-    verb = "differ" if options.check else "were written anew"
-    print(f"{n_claims} numbers looked up, {wrong} {verb}")
-    return 1 if wrong and options.check else 0
+    verb = "differ: edit the template, then run make claims" if options.check else "written anew"
+    print(f"{n_numbers} numbers looked up, {n_stale} of {len(TEXTS)} texts {verb}")
+    return 1 if n_stale and options.check else 0
 
 
 if __name__ == "__main__":
