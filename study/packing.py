@@ -8,8 +8,10 @@ hundred, and its memory is the limit.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from operator import attrgetter
 from typing import Any, Literal
 
 from study.grid import (
@@ -37,6 +39,24 @@ SCORING_POINTS = 10_000
 GPU_SPEEDUP, GPU_MODELS_AT_ONCE = 300.0, 100
 # The last stack ends this part of its length later or earlier than planned.
 UNCERTAINTY = 0.1
+# What models of one stack may differ in, by section (mixture, model, training, detection): each
+# trial brings its own points, its own `Member` and its own way of being counted. Whatever is not
+# listed here separates stacks, so that a new setting is safe before anyone thinks of it.
+CARRIED = (
+    {
+        "n_components",
+        "box",
+        "variance",
+        "alpha",
+        "means",
+        "variances",
+        "weights",
+        "training_points",
+    },
+    set[str](),
+    {"learning_rate", "kl_weight"},
+    {"sources", "protocols", "n_samples", "k_min", "k_max", "restarts", "seed"},
+)
 # Above this many models, stacks are filled: balance takes care of itself.
 MAX_BALANCED = 20_000
 
@@ -210,18 +230,20 @@ def _group(trainings: list[_Training], *, on_gpu: bool, n_processes: int, larges
 
 
 def shape_key(trial: Trial) -> tuple[Any, ...]:
-    """Say what must be equal within a stack: shapes, and the settings its one loop shares."""
-    mixture, model, training = trial.mixture, trial.model, trial.training
-    return (
-        mixture.dim,
-        mixture.n_samples,
-        model,
-        training.epochs,
-        training.batch_size,
-        training.standardize,
-        training.checkpoints,
-        training.timeout_min,
-        trial.detection.at_checkpoints,
+    """Return what must be equal within a stack: every setting but those of `CARRIED`."""
+    sections = (trial.mixture, trial.model, trial.training, trial.detection)
+    return tuple(
+        read(section)
+        for section, read in zip(sections, _shared_settings(*map(type, sections)), strict=True)
+    )
+
+
+@cache
+def _shared_settings(*sections: type) -> tuple[Callable[[Any], Any], ...]:
+    """Return for each section a function that reads what one stack shares of it."""
+    return tuple(
+        attrgetter(*(f.name for f in fields(section) if f.name not in carried))
+        for section, carried in zip(sections, CARRIED, strict=True)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field, fields, make_dataclass, replace
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from study.config import DetectionConfig, MixtureConfig, ModelConfig, TrainingConfig
+from study.fitted import Member
 from study.grid import ControlBatch, Stack, Trial
-from study.packing import plan_stacks, plan_units, shape_key
+from study.packing import CARRIED, plan_stacks, plan_units, shape_key
 
 
 def make_trial(**changes: Any) -> Trial:
@@ -194,3 +196,33 @@ def test_halves_keep_trainings_whole() -> None:
     assert [half.n_models for half in halves] == [3, 2]
     assert tuple(trial for half in halves for trial in half.trials) == stack.trials
     assert halves[0].halves()[1].halves() == (halves[0].halves()[1],)
+
+
+@pytest.mark.parametrize("section", ["mixture", "model", "training", "detection"])
+def test_a_new_setting_separates_stacks(section: str) -> None:
+    """A field that nobody has listed is not taken as equal."""
+    trial = make_trial()
+    present = getattr(trial, section)
+    grown = make_dataclass(
+        "Grown",
+        [("weight_decay", float, field(default=0.0))],
+        bases=(type(present),),
+        frozen=True,
+        kw_only=True,
+    )
+    known = {f.name: getattr(present, f.name) for f in fields(present)}
+    pair = [
+        replace(trial, **{section: grown(**known, weight_decay=value)}) for value in (0.0, 0.1)
+    ]
+    assert len(plan_stacks(pair, n_workers=1)) == 2
+
+
+def test_what_models_carry_is_read_per_model() -> None:
+    """What a stack may mix belongs to a `Member`, to the points or to the counting."""
+    mixture, model, training, detection = CARRIED
+    assert training <= {f.name for f in fields(Member)}
+    assert not model
+    assert not mixture & {"dim", "n_samples"}
+    assert "at_checkpoints" not in detection
+    for names, section in zip(CARRIED, ("mixture", "model", "training", "detection"), strict=True):
+        assert names <= {f.name for f in fields(getattr(make_trial(), section))}
