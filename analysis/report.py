@@ -12,13 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from analysis import gallery, tables, theme
-from analysis.cell_pages import CellPage, cell_pages
-from analysis.gallery import FIGURES, NotApplicable, figures_of
-from analysis.kept_gallery import keep_gallery
-from analysis.latex import render_latex
+from analysis.figures import registry as gallery
+from analysis.figures import theme
+from analysis.figures.registry import FIGURES, NotApplicable, figures_of
+from analysis.figures.saved import UnexplainedError, explain, save_figure
 from analysis.load import Results, load_results
-from analysis.page import (
+from analysis.page.cells import CellPage, cell_pages
+from analysis.page.kept_points import keep_gallery
+from analysis.page.latex import render_latex
+from analysis.page.render import (
     FigureEntry,
     SweepEntry,
     TableEntry,
@@ -26,8 +28,8 @@ from analysis.page import (
     sweep_entry,
     table_entry,
 )
-from analysis.saved import UnexplainedError, explain, save_figure
-from analysis.tables import TABLES, NotTabulated, tables_of
+from analysis.tables import tables
+from analysis.tables.tables import TABLES, NotTabulated, tables_of
 from study.results import ResultsError
 
 Say = Callable[[str], None]

@@ -23,7 +23,10 @@ from benchmarks.simulated import LAWS
 
 ROWS = Path(__file__).with_name("calibration_rows.csv")
 ANALYSIS = Path(__file__).parents[1] / "analysis"
-SOURCES = ("stats.py", "hypotheses.py", "censored.py", "balanced.py", "power.py")
+SOURCES = (
+    *(f"statistics/{name}.py" for name in ("intervals", "hypotheses", "censored", "balanced")),
+    "frames/power.py",
+)
 KEY = ["group", "what", "law", "n_data"]
 N_DATA = (5, 8, 10, 20)
 METHODS = ("ours", "t", "plain BCa", "row bootstrap")

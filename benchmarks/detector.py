@@ -26,25 +26,13 @@ import pandas as pd
 from sklearn.mixture import GaussianMixture
 
 from benchmarks.detector_table import print_tables
-from study.cloud import n_parameters
 from study.config import MixtureConfig, ModelConfig, TrainingConfig
-from study.mixture import draw_mixture, draw_training_points
-from study.modes import detect_modes, fit_from_truth
+from study.data.mixture import draw_mixture, draw_training_points
+from study.detection.cloud import n_parameters
+from study.detection.modes import detect_modes, fit_from_truth
 
 ROWS = Path(__file__).with_name("detector_rows.csv")
-DETECTOR_SOURCES = (
-    "compiled_block.py",
-    "compiled_em.py",
-    "compiled_merge.py",
-    "compiled_split.py",
-    "cloud.py",
-    "moves.py",
-    "forecast.py",
-    "outliers.py",
-    "path.py",
-    "detector.py",
-    "modes.py",
-)
+DETECTOR = Path(__file__).parents[1] / "study" / "detection"
 N_SAMPLES = 10_000
 CALIBRATION = {10: 100, 5: 40, 15: 40, 20: 40, 3: 40}  # K: data sets
 NOISE_SEEDS = 10
@@ -99,8 +87,8 @@ KEY = ["group", "methods", "n_components", "dim", "n_samples", "data_seed"]
 def fingerprint() -> str:
     """Return a hash of the detector's code, comments and docstrings left out."""
     digest = hashlib.sha256()
-    for name in DETECTOR_SOURCES:
-        tree = ast.parse((Path(__file__).parents[1] / "study" / name).read_text())
+    for source in sorted(DETECTOR.rglob("*.py")):
+        tree = ast.parse(source.read_text())
         for node in ast.walk(tree):
             documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
             if isinstance(node, documented) and ast.get_docstring(node) is not None:
@@ -191,9 +179,9 @@ def _measure_noise(job: Job) -> list[Row]:
 def _vae_samples(job: Job) -> np.ndarray:
     """Train the original's autoencoder and draw from the density it defines."""
     # Imported here: only this job needs the trainer.
-    from study.fitted import Member
-    from study.generate import draw_means, draw_samples
-    from study.train import train
+    from study.training.fitted import Member
+    from study.training.generate import draw_means, draw_samples
+    from study.training.train import train
 
     config = MixtureConfig(n_samples=job.n_samples)
     points, _ = draw_training_points(config, draw_mixture(config, job.data_seed), job.data_seed)

@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks.history import Measurement, Options
 from study.config import DetectionConfig, MixtureConfig, ModelConfig, TrainingConfig
-from study.grid import Stack
-from study.trials import Trial
+from study.planning.trials import Trial
+from study.planning.units import Stack
 
 N_MODELS = 16
 STACK_SIZES = (1, 3, 16)
@@ -61,7 +61,7 @@ def make_trials(shape: tuple[int, int, tuple[int, ...], int], n_models: int) -> 
 
 
 def _weights(trials: Sequence[Trial], size: int) -> dict[tuple[str, str], np.ndarray]:
-    from study.rows import weight_rows
+    from study.trial.rows import weight_rows
 
     found = {}
     for start in range(0, len(trials), size):
@@ -75,9 +75,9 @@ def _weights(trials: Sequence[Trial], size: int) -> dict[tuple[str, str], np.nda
 
 
 def _train(stack: Stack) -> Any:
-    from study.data_set import draw_data_set
-    from study.fitted import Member
-    from study.train import train_checkpoints
+    from study.data.data_set import draw_data_set
+    from study.training.fitted import Member
+    from study.training.train import train_checkpoints
 
     leads = [group[0] for group in stack.trainings]
     points = [draw_data_set(lead.mixture, lead.data_seed, 100).training for lead in leads]

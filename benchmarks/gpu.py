@@ -18,8 +18,8 @@ from study.config import (
     ResourcesConfig,
     TrainingConfig,
 )
-from study.grid import Stack, Trial, n_weights
-from study.room import local_resources
+from study.planning.resources import local_resources
+from study.planning.units import Stack, Trial, n_weights
 
 SIZES = (1, 64, 256, 1_024, 4_096)
 N_POINTS, DIM, N_EPOCHS = 10_000, 3, 100
@@ -80,7 +80,7 @@ def whole_trials_per_s(
         Trials that are measured at once.
     n_epochs : int
     """
-    from study.trial import run_stack
+    from study.trial.stack import run_stack
 
     shared = {
         "mixture": MixtureConfig(),
@@ -121,8 +121,8 @@ def _bytes_per_training() -> float:
 def _trainings_per_s(n_models: int) -> float:
     import torch
 
-    from study.fitted import Member
-    from study.train import train_checkpoints
+    from study.training.fitted import Member
+    from study.training.train import train_checkpoints
 
     points = np.random.default_rng(0).normal(size=(1, N_POINTS, DIM))
     points = np.ascontiguousarray(np.broadcast_to(points, (n_models, N_POINTS, DIM)))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import study.trainable
+import study.execution.trainable
 from benchmarks.scheduling import no_op_events
-from study.trainable import UnitTrainable
+from study.execution.trainable import UnitTrainable
 
 
 class NoOpUnit(UnitTrainable):
@@ -14,5 +14,5 @@ class NoOpUnit(UnitTrainable):
 
     def setup(self, *arguments: Any, **named: Any) -> None:
         """Replace the work in this process, which runs no-op units alone."""
-        study.trainable.stack_events = no_op_events
+        study.execution.trainable.stack_events = no_op_events
         super().setup(*arguments, **named)

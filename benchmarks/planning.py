@@ -39,10 +39,10 @@ def measure(n_trials: int, n_workers: int) -> dict[str, float]:
     from pathlib import Path
 
     from study.config import load_sweep
-    from study.grid import expand
-    from study.packing import plan_units
+    from study.execution.run import write_plan
+    from study.planning.packing import plan_units
+    from study.planning.units import expand
     from study.results import open_folder, read_table
-    from study.run import write_plan
 
     seconds: dict[str, float] = {}
     start_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

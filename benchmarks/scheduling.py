@@ -16,16 +16,16 @@ from unittest import mock
 from rich.console import Console
 
 from benchmarks.history import Measurement, Options
-from study.compaction import compact
 from study.config import ResourcesConfig
-from study.grid import Stack
-from study.progress import LiveDisplay, plan_progress
-from study.provenance import timestamp
-from study.ray_environment import set_ray_environment
+from study.config.sections import DetectionConfig, MixtureConfig, ModelConfig, TrainingConfig
+from study.display.progress import LiveDisplay, plan_progress
+from study.execution.ray_environment import set_ray_environment
+from study.execution.stopping import Stop
+from study.planning.trials import Trial
+from study.planning.units import Stack
 from study.results import finished_ids, open_folder, to_table
-from study.sections import DetectionConfig, MixtureConfig, ModelConfig, TrainingConfig
-from study.stopping import Stop
-from study.trials import Trial
+from study.results.compaction import compact
+from study.results.provenance import timestamp
 
 SIZES = (100, 500, 2_000)
 STACK_SIZE = 16
@@ -68,7 +68,7 @@ def no_op_stacks(n_stacks: int, *, n_models: int) -> list[Stack]:
 
 def no_op_events(stack: Stack, **_: Any) -> Generator[dict[str, Any], None, dict[str, Any]]:
     """Stand in for training and measuring: one report, one row a trial."""
-    from study.rows import trial_row
+    from study.trial.rows import trial_row
 
     yield {"phase": "training", "epoch": 1, "n_epochs": 1, "loss": 0.0, "done": False}
     made = {"status": "done", "stack_id": stack.stack_id, "finished_at": timestamp()}
@@ -124,8 +124,8 @@ def run_stacks(stacks: list[Stack]) -> dict[str, Any]:
     # Ray reads its environment when it is imported.
     set_ray_environment()
     from benchmarks.no_op_unit import NoOpUnit
-    from study.execution import Executor
-    from study.session import own_folder, ray_session
+    from study.execution.executor import Executor
+    from study.execution.ray_session import own_folder, ray_session
 
     with own_folder("bench-") as scratch:
         location = str(scratch / "results")
@@ -145,7 +145,7 @@ def run_stacks(stacks: list[Stack]) -> dict[str, Any]:
             before={},
         )
         session = ray_session(None, n_workers=N_WORKERS, resources=ResourcesConfig())
-        with display, session, mock.patch("study.execution.UnitTrainable", NoOpUnit):
+        with display, session, mock.patch("study.execution.executor.UnitTrainable", NoOpUnit):
             before, started = _memory_mb(), time.perf_counter()
             executor.run(stacks)
             total_s, grown_mb = time.perf_counter() - started, _memory_mb() - before

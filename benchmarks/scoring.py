@@ -19,11 +19,14 @@ import pandas as pd
 import torch
 
 from study.config import DetectionConfig, MixtureConfig, ModelConfig, TrainingConfig
-from study.coverage import LIKELIHOOD_POINTS
-from study.data_set import DataSet, draw_data_set
-from study.fidelity import neighbor_fidelity, two_sample_accuracy
-from study.fitted import FittedVAE, Member
-from study.generate import (
+from study.data.data_set import DataSet, draw_data_set
+from study.detection.modes import control_gap, detect_modes, modal_em
+from study.endpoints.baselines import score_nulls
+from study.endpoints.fidelity import neighbor_fidelity, two_sample_accuracy
+from study.endpoints.matching import match_components, match_points
+from study.endpoints.scores import LIKELIHOOD_POINTS
+from study.training.fitted import FittedVAE, Member
+from study.training.generate import (
     active_codes,
     draw_means,
     draw_samples,
@@ -31,10 +34,7 @@ from study.generate import (
     heldout_losses,
     importance_log_prob,
 )
-from study.matching import match_components, match_points
-from study.modes import control_gap, detect_modes, modal_em
-from study.nulls import score_nulls
-from study.train import train
+from study.training.train import train
 
 LATENT_DIMS = (2, 1, 8)
 N_SAMPLES = 10_000
@@ -119,7 +119,7 @@ def _measure_width(latent_dim: int, data_sets: list[DataSet], n_epochs: int) -> 
 
 
 def _measure_model(clock: Clock, fitted: FittedVAE, index: int, data: DataSet) -> None:
-    """Do what `study.measuring` does with one trained model, part by part."""
+    """Do what `study.trial.measure` does with one trained model, part by part."""
     means = clock(
         "draw points", lambda: draw_means(fitted, index, n_samples=N_SAMPLES, sample_seed=0)
     )

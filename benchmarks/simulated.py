@@ -14,17 +14,22 @@ import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
-from analysis.balanced import factorial_sums, nested_components
-from analysis.censored import survival_limits
-from analysis.hypotheses import (
+from analysis.frames.power import t_power
+from analysis.statistics.balanced import factorial_sums, nested_components
+from analysis.statistics.censored import survival_limits
+from analysis.statistics.hypotheses import (
     benjamini_hochberg,
     equivalence_test,
     holm,
     sign_flip_test,
     sign_flip_tests,
 )
-from analysis.power import t_power
-from analysis.stats import BOOTSTRAP_CLUSTERS, bca_limits, resample_weights, t_limits
+from analysis.statistics.intervals import (
+    BOOTSTRAP_CLUSTERS,
+    bca_limits,
+    resample_weights,
+    t_limits,
+)
 
 FloatArray = NDArray[np.float64]
 N_INIT = 3
@@ -91,8 +96,8 @@ def interval_coverage(law: Law, n_data: int, method: str, *, n: int) -> float:
     law : Law
     n_data : int
     method : str
-        "ours" (the rule of `analysis.stats`), "t", "plain BCa" or "row bootstrap" (percentiles,
-        trials taken as independent).
+        "ours" (the rule of `analysis.statistics.intervals`), "t", "plain BCa" or "row bootstrap"
+        (percentiles, trials taken as independent).
     n : int
     """
     values = law.draw(generator("interval", law, n_data), n, n_data, N_INIT)

@@ -24,11 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from study.compiled_steps import compile_operations
 from study.config import ModelConfig, TrainingConfig
-from study.fitted import Member, initial_stack
-from study.gradients import Operation
-from study.program import Program, flushed_denormals
+from study.training.compiled.translate import compile_operations
+from study.training.fitted import Member, initial_stack
+from study.training.gradients import Operation
+from study.training.program import Program, flushed_denormals
 
 MODEL, TRAINING = ModelConfig(), TrainingConfig()
 N_SAMPLES, DIM, WIDTH = 10_000, 3, 128

@@ -1,0 +1,33 @@
+"""Sweeps of generative models on Gaussian mixtures, and the modes that are counted in them.
+
+`import study` is quick: a name loads what it needs when it is first used, so that neither torch
+nor Ray is imported before something asks for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from study.config import load_sweep as load_sweep
+    from study.detection.modes import detect_modes as detect_modes
+
+# Name: the module that defines it.
+_NAMES = {
+    "detect_modes": "study.detection.modes",
+    "load_sweep": "study.config",
+}
+__all__ = ["detect_modes", "load_sweep"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _NAMES:
+        raise AttributeError(f"module 'study' has no attribute {name!r}")
+    return getattr(importlib.import_module(_NAMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted([*globals(), *_NAMES])

@@ -12,8 +12,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from study.ray_environment import SessionError
-from study.stopping import Stop, stop_on_signals
+from study.execution.ray_environment import SessionError
+from study.execution.stopping import Stop, stop_on_signals
 from study.sweep import build_parser as build_sweep_parser
 from study.sweep import say_stopped
 
@@ -72,8 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
     # Not at the top: --help and a mistyped option answer without waiting for these.
     from study.config import SweepError
+    from study.execution.run import EXIT_USAGE
     from study.results import ResultsError
-    from study.run import EXIT_USAGE
 
     with stop_on_signals() as stop:
         try:
@@ -87,11 +87,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _rescore(options: argparse.Namespace, stop: Stop) -> int:
     from study.config import read_resolved
-    from study.folder import open_folder, whole_location
-    from study.grid import Trial, expand
+    from study.execution.run import run
+    from study.planning.units import Trial, expand
     from study.results import ResultsError, recorded
-    from study.run import run
-    from study.stored import find_stored
+    from study.results.folder import open_folder, whole_location
+    from study.trial.stored import find_stored
 
     location = whole_location(options.path.rstrip("/"))
     folder = open_folder(location)

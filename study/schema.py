@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from study.fields import Field
-from study.search_reader import search_fields
-from study.sections import SECTIONS, all_fields, replicate_fields
+from study.config.fields import Field
+from study.config.search_reader import search_fields
+from study.config.sections import SECTIONS, all_fields, replicate_fields
 
 SCHEMA_PATH = Path("sweeps/sweep.schema.json")
 DOCS_PATH = Path("docs/sweeps.md")

@@ -19,11 +19,12 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from study.folder import ResultsError, ResultsFolder, open_folder, whole_location
-from study.heartbeat import read_state
-from study.lock import LEASE_S, RENEW_S, read_holder
-from study.progress import format_duration
-from study.results import WELL_ENDED, drop_doubles, finished_ids, read_table
+from study.display.heartbeat import read_state
+from study.display.progress import format_duration
+from study.results import WELL_ENDED, finished_ids, read_table
+from study.results.folder import ResultsError, ResultsFolder, open_folder, whole_location
+from study.results.lock import LEASE_S, RENEW_S, read_holder
+from study.results.record import drop_doubles
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,12 +18,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.cluster import Command, JobError
+from study.cluster.command import Command, JobError
 
 if TYPE_CHECKING:
+    from study.cluster.code_copy import Package
+    from study.cluster.ray_jobs import JobServer
     from study.config import Sweep
-    from study.job_server import JobServer
-    from study.package import Package
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED = 0, 1, 2, 130
 VERBS = ("status", "logs", "stop")
@@ -140,15 +140,15 @@ def _look_after(words: Sequence[str]) -> int:
 
 
 def _server(options: argparse.Namespace) -> JobServer:
-    from study.job_server import JobServer
+    from study.cluster.ray_jobs import JobServer
 
     address = options.address or os.environ.get("RAY_API_SERVER_ADDRESS") or DEFAULT_ADDRESS
     return JobServer(address, insecure=options.insecure)
 
 
 def _print_status(server: JobServer, job: str) -> int:
-    from study.job_log import last_state, update_progress
-    from study.progress import SweepProgress
+    from study.display.job_log import last_state, update_progress
+    from study.display.progress import SweepProgress
 
     info = server.info(job)
     print(f"{job}: {server.status(job)}")
@@ -163,8 +163,8 @@ def _print_status(server: JobServer, job: str) -> int:
 
 
 def _follow(server: JobServer, job: str, sweep_name: str) -> int:
-    from study.job_log import show_log
-    from study.progress import SweepProgress, make_display
+    from study.display.job_log import show_log
+    from study.display.progress import SweepProgress, make_display
 
     progress = SweepProgress(sweep_name)
     with make_display(progress, quiet=False, as_json=False) as display:
@@ -199,15 +199,15 @@ def _arguments(options: argparse.Namespace) -> tuple[str, ...]:
 
 def _environment() -> tuple[tuple[str, str], ...]:
     """Say which code is sent, for every row that it makes."""
-    from study.provenance import provenance
+    from study.results.provenance import provenance
 
     made_by = provenance()
     return (("STUDY_COMMIT", made_by["commit"]), ("STUDY_DIRTY", str(int(made_by["dirty"]))))
 
 
 def _to_ray(sweep: Sweep, options: argparse.Namespace) -> int:
-    from study.job_server import check_address, is_loopback
-    from study.package import check_size, list_tree, pack, project_root
+    from study.cluster.code_copy import check_size, list_tree, pack, project_root
+    from study.cluster.ray_jobs import check_address, is_loopback
 
     address = options.address or os.environ.get("RAY_API_SERVER_ADDRESS") or DEFAULT_ADDRESS
     check_address(address, insecure=options.insecure)
@@ -262,8 +262,8 @@ def _runtime_env(
 
 
 def _to_slurm(sweep: Sweep, options: argparse.Namespace) -> int:
-    from study.package import pack, project_root
-    from study.slurm import SlurmJob, slurm_script
+    from study.cluster.code_copy import pack, project_root
+    from study.cluster.slurm import SlurmJob, slurm_script
 
     results = str(options.results or Path("results").absolute())
     if "://" not in results:
@@ -302,7 +302,7 @@ def _to_slurm(sweep: Sweep, options: argparse.Namespace) -> int:
 def _to_kubernetes(sweep: Sweep, options: argparse.Namespace) -> int:
     import importlib.metadata
 
-    from study.kubernetes import KubernetesJob, kubernetes_name, rayjob_manifest
+    from study.cluster.kubernetes import KubernetesJob, kubernetes_name, rayjob_manifest
 
     if not options.image:
         raise JobError("kubernetes: --image names the container image with the project")

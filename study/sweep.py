@@ -14,9 +14,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from study.ray_environment import SessionError, check_dashboard
-from study.shard import Shard
-from study.stopping import EXIT_STOPPED, Stop, stop_on_signals
+from study.execution.ray_environment import SessionError, check_dashboard
+from study.execution.stopping import EXIT_STOPPED, Stop, stop_on_signals
+from study.planning.shard import Shard
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -136,8 +136,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             # Not at the top: --help and a mistyped option answer without waiting for these.
             from study.config import SweepError, load_sweep, shrink
-            from study.run import EXIT_USAGE, ResultsError, run
-            from study.run_search import run_search
+            from study.execution.run import EXIT_USAGE, ResultsError, run
+            from study.execution.search_run import run_search
         except KeyboardInterrupt:
             return say_stopped(stop)
         except ModuleNotFoundError as error:

@@ -24,10 +24,19 @@ from rich.console import Console
 from rich.table import Table
 
 from study.config import SweepError, read_resolved
-from study.folder import ResultsError, ResultsFolder, open_folder, whole_location
-from study.grid import Stack, Trial, expand, plan_controls, stage_versions
-from study.results import CERTIFICATE, drop_doubles, finished_ids, provenance, timestamp
-from study.tables import KEYS, PROVENANCE_FIELDS, SCHEMA_VERSION, SCHEMAS, pandas_type, to_table
+from study.planning.units import Stack, Trial, expand, plan_controls, stage_versions
+from study.results import finished_ids, timestamp
+from study.results.folder import ResultsError, ResultsFolder, open_folder, whole_location
+from study.results.provenance import provenance
+from study.results.record import CERTIFICATE, drop_doubles
+from study.results.tables import (
+    KEYS,
+    PROVENANCE_FIELDS,
+    SCHEMA_VERSION,
+    SCHEMAS,
+    pandas_type,
+    to_table,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +102,7 @@ def run_again(trial: Trial) -> dict[str, pa.Table]:
     """Train and measure one trial and count its control, in this process."""
     import torch
 
-    from study.trial import run_controls, run_stack
+    from study.trial.stack import run_controls, run_stack
 
     torch.set_num_threads(1)
     tables = run_stack(Stack(trials=(trial,)))

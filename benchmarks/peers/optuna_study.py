@@ -25,7 +25,7 @@ def main() -> None:
     sampler = optuna.samplers.GridSampler({"pair": list(range(len(pairs)))}, seed=0)
     study = optuna.create_study(sampler=sampler)
     study.optimize(objective, n_trials=len(pairs), n_jobs=options.workers)
-    print_counts(int(trial.value) for trial in study.trials if trial.value is not None)
+    print_counts(int(trial.value) for trial in study.planning.trials if trial.value is not None)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import pandas as pd
 
 from analysis.load import Results, load_results
 from study.results import ENDPOINTS, open_folder, to_table, write_tables
-from study.tables import frame_to_table
+from study.results.tables import frame_to_table
 
 DEFAULTS: dict[str, Any] = {
     "n_components": 10, "dim": 3, "box_half_width": 10.0, "box_rule": "fixed",

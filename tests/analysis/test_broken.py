@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from analysis import answer, summary, tables
+from analysis.frames import summary
 from analysis.load import Results, load_results
+from analysis.page import answer
+from analysis.tables import tables
 from study.results import ResultsError, open_folder
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from analysis import report, theme
+from analysis import report
+from analysis.figures import theme
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 WIDTHS = (400, 1400)
@@ -46,7 +47,7 @@ def page_file(build: Callable[..., Path], tmp_path_factory: pytest.TempPathFacto
         kept = {name: report.FIGURES[name] for name in ("coverage", "survival", "composition")}
         patch.setattr(report, "FIGURES", kept)
         # The table of coverage has more rows: they are unpacked by the script.
-        patch.setattr("analysis.page.PLAIN_ROWS", 40)
+        patch.setattr("analysis.page.render.PLAIN_ROWS", 40)
         assert report.main([str(folder)]) == 0
     return folder / "report.html"
 

@@ -11,11 +11,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analysis import cell_pages, page, report, theme
-from analysis.gallery import FIGURES, SEARCH_FIGURES
-from analysis.kept_gallery import keep_gallery
+from analysis import report
+from analysis.figures import theme
+from analysis.figures.registry import FIGURES, SEARCH_FIGURES
 from analysis.load import Results, load_results
-from analysis.tables import TABLES
+from analysis.page import cells as cell_pages
+from analysis.page import render as page
+from analysis.page.kept_points import keep_gallery
+from analysis.tables.tables import TABLES
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -265,7 +268,7 @@ def test_a_page_of_many_cells_has_fewer_curves_and_points_of_each(
 
 
 def test_a_certificate_is_shown(tmp_path: Path) -> None:
-    from analysis.page import certificate
+    from analysis.page.render import certificate
 
     assert certificate(tmp_path).startswith("none yet")
     (tmp_path / "verify.json").write_text('{"checked": 5, "equal": 5, "different": []}')

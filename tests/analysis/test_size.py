@@ -18,9 +18,10 @@ def peak_mb():
 SCRIPT = (
     PEAK
     + """
-from analysis import answer, summary
+from analysis.page import answer
+from analysis.frames import summary
 from analysis.load import load_results
-from analysis.tables import TABLES, NotTabulated
+from analysis.tables.tables import TABLES, NotTabulated
 results = load_results(sys.argv[1])
 made = 0
 for table in TABLES.values():

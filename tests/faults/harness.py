@@ -16,8 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-from study.folder import ResultsError, open_folder
 from study.results import finished_ids, read_table
+from study.results.folder import ResultsError, open_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 HOOKS = Path(__file__).parent / "hooks"

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-import study.run
-from study.process import Process
+import study.execution.run
+from study.execution.run import Job, Work
+from study.execution.trainable import unit_events
 from study.results import read_table
-from study.run import Job, Work
+from study.results.process import Process
 from study.sweep import main
-from study.trainable import unit_events
 from tests.faults.harness import PATIENCE_S, Bench, assert_equal, read_all, wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(900)]
@@ -107,7 +107,7 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             trained.extend(unit.trials)
             list(unit_events(unit, folder=job.folder, device="cpu"))
 
-    monkeypatch.setattr(study.run, "_execute", execute)
+    monkeypatch.setattr(study.execution.run, "_execute", execute)
     return trained
 
 
@@ -122,7 +122,7 @@ def test_damaged_and_deleted_files(
     if fault == "part":
         # Leave parts as they are when a run is killed.
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(study.run, "tidy", lambda *_: None)
+            patch.setattr(study.execution.run, "tidy", lambda *_: None)
             assert main([*bench.command()[3:], "--limit", "4"]) == 130
     else:
         assert main([*bench.command()[3:], "--limit", "4"]) == 130

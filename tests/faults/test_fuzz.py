@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from study.config import Sweep, SweepError, load_sweep
-from study.folder import join_location, open_folder
+from study.results.folder import join_location, open_folder
 from tests.faults.harness import FAULTS, ROOT, TINY
 
 N_SWEEP_FILES = 100 * FAULTS

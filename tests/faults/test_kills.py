@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from study.stopping import EXIT_STOPPED
+from study.execution.stopping import EXIT_STOPPED
 from tests.faults.harness import (
     FAULTS,
     HOOKS,

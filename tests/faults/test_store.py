@@ -15,8 +15,8 @@ from pathlib import Path
 import pyarrow.fs as pafs
 import pytest
 
-from study.folder import ResultsError, open_folder
-from study.lock import LockedError, hold, read_holder
+from study.results.folder import ResultsError, open_folder
+from study.results.lock import LockedError, hold, read_holder
 from tests.faults.harness import PATIENCE_S, Bench, assert_equal, read_all, wait_for
 
 OUTAGE_S = float(os.environ.get("FAULTS_OUTAGE_S", "20"))
@@ -180,7 +180,7 @@ def test_a_bucket_that_is_not_there_is_named(tmp_path: Path, keys: None) -> None
 def test_the_lock_excludes_on_an_object_store_too(
     keys: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("study.lock.SETTLE_S", 0.2)
+    monkeypatch.setattr("study.results.lock.SETTLE_S", 0.2)
     with store_server() as port:
         make_bucket(port)
         folder = open_folder(location(port, "bucket/locked"))

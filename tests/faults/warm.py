@@ -14,16 +14,16 @@ from typing import Any
 
 import sitecustomize
 
-import study.run
-import study.trainable
-from study.run import Job, Work
+import study.execution.run
+import study.execution.trainable
+from study.execution.run import Job, Work
 from study.sweep import main
 
 
 def execute(job: Job, work: Work, known: Any) -> None:
     """Run units in this process, in turn."""
     for unit in work.units:
-        for _ in study.trainable.unit_events(unit, folder=job.folder, device="cpu"):
+        for _ in study.execution.trainable.unit_events(unit, folder=job.folder, device="cpu"):
             pass
 
 
@@ -45,8 +45,8 @@ def child(spec: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    study.run._execute = execute
-    sitecustomize.watch_trainable(study.trainable)
+    study.execution.run._execute = execute
+    sitecustomize.watch_trainable(study.execution.trainable)
     print("ready", flush=True)
     for line in sys.stdin:
         pid = os.fork()

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-import study.run
-import study.trial
+import study.execution.run
+import study.trial.stack
+from study.execution.trainable import unit_events
 from study.results import read_table
 from study.sweep import main
-from study.trainable import unit_events
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 SMALL = (
@@ -31,7 +31,7 @@ def test_extending_latent_dims_trains_only_what_is_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[tuple[int, int, int]] = []
-    train = study.trial.train_checkpoints
+    train = study.trial.stack.train_checkpoints
 
     def counted(points: Any, members: Any, **settings: Any) -> Any:
         width = settings["model"].latent_dim
@@ -42,8 +42,8 @@ def test_extending_latent_dims_trains_only_what_is_new(
         for unit in work.units:
             list(unit_events(unit, folder=job.folder, device="cpu"))
 
-    monkeypatch.setattr(study.trial, "train_checkpoints", counted)
-    monkeypatch.setattr(study.run, "_execute", execute)
+    monkeypatch.setattr(study.trial.stack, "train_checkpoints", counted)
+    monkeypatch.setattr(study.execution.run, "_execute", execute)
 
     def run(*changes: str) -> int:
         settings = [part for text in (*SMALL, *changes) for part in ("--set", text)]

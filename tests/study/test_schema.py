@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
+from study.config.sections import all_fields
+from study.config.yaml_source import SweepError, read_yaml
 from study.schema import build_schema, main, outputs
-from study.sections import all_fields
-from study.yaml_source import SweepError, read_yaml
 
 ROOT = Path(__file__).parents[2]
-BROKEN = Path(__file__).parent / "broken_sweeps"
+BROKEN = Path(__file__).parent / "config" / "broken_sweeps"
 # Broken in ways that only an editor's schema of this kind is expected to catch.
 CAUGHT = ("misspelt_field", "zero_epochs", "grid_empty_list", "text_for_number", "block_empty")
 

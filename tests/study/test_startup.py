@@ -41,7 +41,7 @@ def test_a_dry_run_imports_neither_torch_nor_ray_nor_pandas(tmp_path: Path, swee
 
 
 def test_the_driver_of_ray_loads_no_torch() -> None:
-    code = "import sys, study.execution; print(*sys.modules)"
+    code = "import sys, study.execution.executor; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from study.heartbeat import STATE_NAME, heartbeat, read_state, state_of
-from study.lock import LOCK_NAME, hold
-from study.progress import RunningStack, SweepProgress
-from study.provenance import timestamp
+from study.display.heartbeat import STATE_NAME, heartbeat, read_state, state_of
+from study.display.progress import RunningStack, SweepProgress
 from study.results import open_folder, to_table
+from study.results.lock import LOCK_NAME, hold
+from study.results.provenance import timestamp
 from study.status import main, read_status
 
 

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-import study.package
-from study.cluster import JobError
-from study.job_log import last_state, show_log
-from study.job_server import check_address, check_server
-from study.package import check_size, list_tree, pack, project_root
-from study.progress import QuietDisplay, SweepProgress
+import study.cluster.code_copy
+from study.cluster.code_copy import check_size, list_tree, pack, project_root
+from study.cluster.command import JobError
+from study.cluster.ray_jobs import check_address, check_server
+from study.display.job_log import last_state, show_log
+from study.display.progress import QuietDisplay, SweepProgress
 from study.submit import EXIT_USAGE, main
 
 SWEEP = "name: tiny\ngrid: {model.latent_dim: [1, 2]}\n"
@@ -97,7 +97,7 @@ def test_a_tree_of_600_mb_is_refused_by_name(
 ) -> None:
     with (tree / "data.bin").open("wb") as stream:
         stream.truncate(600_000_000)
-    monkeypatch.setattr(study.package, "project_root", lambda: tree)
+    monkeypatch.setattr(study.cluster.code_copy, "project_root", lambda: tree)
     text = error_of(capsys, str(sweep_file), "--to", "ray")
     assert "600 MB to send" in text
     assert "data.bin (600 MB)" in text

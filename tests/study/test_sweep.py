@@ -12,12 +12,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import study.run
-from study.lock import hold
+import study.execution.run
+from study.execution.run import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, Job, Work
+from study.execution.trainable import unit_events
 from study.results import open_folder, read_table
-from study.run import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, Job, Work
+from study.results.lock import hold
 from study.sweep import main
-from study.trainable import unit_events
 
 TINY = """
 name: tiny
@@ -53,7 +53,7 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             ran.append(unit)
             list(unit_events(unit, folder=job.folder, device="cpu"))
 
-    monkeypatch.setattr(study.run, "_execute", execute)
+    monkeypatch.setattr(study.execution.run, "_execute", execute)
     return ran
 
 
@@ -111,7 +111,7 @@ def test_failed_trials_set_the_exit_status_and_can_be_retried(
         raise RuntimeError("poison")
 
     with monkeypatch.context() as patch:
-        patch.setattr("study.trainable.stack_events", poison)
+        patch.setattr("study.execution.trainable.stack_events", poison)
         assert run(sweep_file) == EXIT_FAILED
     assert table(sweep_file)["status"].eq("failed").all()
     inline.clear()
@@ -130,7 +130,7 @@ def test_a_failed_control_is_retried_though_its_trials_are_done(
         raise RuntimeError("poison")
 
     with monkeypatch.context() as patch:
-        patch.setattr("study.trainable.run_controls", poison)
+        patch.setattr("study.execution.trainable.run_controls", poison)
         assert run(sweep_file) == EXIT_FAILED
     assert "2 controls failed" in capsys.readouterr().err
     assert table(sweep_file)["k_data_calibrated"].isna().all()
@@ -141,7 +141,7 @@ def test_a_failed_control_is_retried_though_its_trials_are_done(
 def test_a_run_that_was_stopped_says_so(
     sweep_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(study.run, "_execute", lambda *_: None)
+    monkeypatch.setattr(study.execution.run, "_execute", lambda *_: None)
     assert run(sweep_file) == EXIT_STOPPED
     assert "run the same command again" in capsys.readouterr().out
 

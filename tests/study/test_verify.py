@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-import study.run
-import study.trials
+import study.execution.run
+import study.planning.trials
 import study.verify
+from study.execution.trainable import unit_events
 from study.results import open_folder, read_certificate
+from study.results.tables import SCHEMAS
 from study.sweep import main
-from study.tables import SCHEMAS
-from study.trainable import unit_events
 from study.verify import compare_rows
 
 SWEEP = """
@@ -57,7 +57,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for unit in work.units:
             list(unit_events(unit, folder=job.folder, device="cpu"))
 
-    monkeypatch.setattr(study.run, "_execute", execute)
+    monkeypatch.setattr(study.execution.run, "_execute", execute)
     (tmp_path / "tiny.yaml").write_text(SWEEP)
     assert main([str(tmp_path / "tiny.yaml"), "--results", str(tmp_path), "--quiet"]) == 0
     return tmp_path / "tiny"
@@ -114,8 +114,8 @@ def test_equal_rows_get_a_certificate_and_a_changed_number_is_found(
 def test_rows_of_another_version_are_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(study.trials, "TRAINING_VERSION", 10_000)
-    monkeypatch.setattr("study.grid.TRAINING_VERSION", 10_000)
+    monkeypatch.setattr(study.planning.trials, "TRAINING_VERSION", 10_000)
+    monkeypatch.setattr("study.planning.units.TRAINING_VERSION", 10_000)
     assert study.verify.main([str(folder)]) == 2
     error = capsys.readouterr().err
     assert "(this code: 10000)" in error

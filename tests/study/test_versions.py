@@ -1,7 +1,7 @@
 """What each stage computes, pinned by its version: a silent change of numbers fails here.
 
 A change that gives other numbers raises `DATA_VERSION`, `TRAINING_VERSION` or `SCORING_VERSION` in
-`study/trials.py`; the new version's numbers are then added by
+`study/planning/trials.py`; the new version's numbers are then added by
 
     python tests/study/test_versions.py
 
@@ -22,16 +22,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from study import trials
 from study.config import DetectionConfig, MixtureConfig, ModelConfig, TrainingConfig, load_sweep
-from study.data_set import draw_data_set
-from study.fitted import Member
-from study.grid import Control, ControlBatch, Trial
-from study.measuring import score_state
-from study.tables import ENDPOINTS
-from study.train import train
-from study.trial import run_controls
-from study.vae import parameter_shapes
+from study.data.data_set import draw_data_set
+from study.planning import trials
+from study.planning.units import Control, ControlBatch, Trial
+from study.results.tables import ENDPOINTS
+from study.training.fitted import Member
+from study.training.train import train
+from study.training.vae import parameter_shapes
+from study.trial.measure import score_state
+from study.trial.stack import run_controls
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 GOLDEN = Path(__file__).with_name("golden_versions.json")
@@ -189,7 +189,7 @@ def test_a_stage_computes_what_its_version_says(stage: str) -> None:
     if changed:
         pytest.fail(
             f"the {stage} stage gives other numbers than its version {version}: raise "
-            f"{version_name(stage)} in study/trials.py, then run `{COMMAND}`\n"
+            f"{version_name(stage)} in study/planning/trials.py, then run `{COMMAND}`\n"
             + "\n".join(changed)
         )
 
@@ -226,7 +226,7 @@ def update(*, replace: bool) -> int:
         if old is not None and differences(stage, old, numbers) and not replace:
             print(
                 f"{version_name(stage)} {version} has other numbers already; raise it in "
-                "study/trials.py first (or --replace, if no results were made with it)"
+                "study/planning/trials.py first (or --replace, if no results were made with it)"
             )
             return 1
         # Numbers that agree stay as they are: the file changes only where something is new.

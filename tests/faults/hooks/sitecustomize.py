@@ -99,7 +99,7 @@ class Hook(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self.loader = None
 
     def find_spec(self, name, path, target=None):
-        if name != "study.trainable" or self.loader is not None:
+        if name != "study.execution.trainable" or self.loader is not None:
             return None
         self.loader = "looking"
         spec = importlib.util.find_spec(name)

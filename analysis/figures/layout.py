@@ -1,0 +1,140 @@
+"""What every figure's builder shares: the finished figure, and how panels and cells are chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.frames import summary
+from analysis.load import Results
+from analysis.wording.names import level_text, name_of, source_name
+
+MAX_LINES = 10
+MAX_PANELS = 8
+# Narrower panels have no room for text at the points.
+MAX_LABELLED_PANELS = 3
+
+
+class NotApplicable(Exception):
+    """A figure that this sweep cannot show; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A finished figure.
+
+    Parameters
+    ----------
+    figure : Figure
+    data : pandas.DataFrame
+        The numbers drawn.
+    title, caption, alt : str
+        Heading, caption, and a description for readers who cannot see the picture.
+    query : str
+        The Python that gives `data`.
+    """
+
+    figure: Figure
+    data: pd.DataFrame
+    title: str
+    caption: str
+    alt: str
+    query: str
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Make a figure, inches, that finds room for its labels itself."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def thinned(levels: list[Any], n: int = MAX_LINES) -> list[Any]:
+    """Keep at most n levels, evenly, both ends among them."""
+    if len(levels) <= n:
+        return levels
+    index = np.unique(np.linspace(0, len(levels) - 1, n).round().astype(int))
+    return [levels[i] for i in index]
+
+
+def cells_to_draw(results: Results, frame: pd.DataFrame) -> list[str]:
+    """Choose the cells whose lines fit one panel.
+
+    When there are too many: those that differ from the reference cell in the main factor alone.
+    """
+    drawable = set(frame["cell"])
+    present = [cell for cell in summary.cells(results)["cell"] if cell in drawable]
+    factors = summary.independent_factors(summary.cells(results), results.manifest.factors)
+    if len(present) > MAX_LINES and len(factors) > 1:
+        table = summary.cells(results).set_index("cell")
+        same = _as_in_reference(results, table, factors[1:])
+        present = [cell for cell in present if same[cell]]
+    return thinned(present)
+
+
+def _as_in_reference(results: Results, frame: pd.DataFrame, factors: list[str]) -> pd.Series:
+    """Mark the rows whose levels of some factors are those of the reference cell."""
+    levels = summary.cells(results).set_index("cell")[factors].astype(str)
+    own = levels.loc[summary.reference_cell(results)]
+    return (frame[factors].astype(str) == own).all(axis=1)
+
+
+def near_groups(
+    results: Results, frame: pd.DataFrame, factors: list[str], n: int
+) -> list[tuple[tuple[Any, ...], pd.DataFrame]]:
+    """Split a frame by factors into at most n parts: their levels, and the rows.
+
+    When there are too many: those that differ from the reference cell in the first factor alone,
+    its own among them.
+    """
+    groups = list(frame.groupby(factors, sort=False, dropna=False))
+    if len(groups) <= n:
+        return groups
+    near = frame[_as_in_reference(results, frame, factors[1:])]
+    groups = list(near.groupby(factors, sort=False, dropna=False)) or groups
+    own = [bool(_as_in_reference(results, rows, factors).all()) for _, rows in groups]
+    kept = thinned(list(range(len(groups))), n)
+    if True in own and own.index(True) not in kept:
+        kept[0] = own.index(True)
+    return [groups[index] for index in sorted(kept)]
+
+
+def panels_of(
+    results: Results, frame: pd.DataFrame, factors: list[str], n: int = MAX_PANELS
+) -> list[tuple[str, pd.DataFrame]]:
+    """Split a frame by the factors that are not on the x axis; at most n parts, with titles."""
+    if not factors:
+        return [("", frame)]
+    panels = []
+    for levels, part in near_groups(results, frame, factors, n):
+        named = zip(factors, levels, strict=True)
+        title = "\n".join(f"{name_of(n)} = {level_text(v)}" for n, v in named)
+        panels.append((title, part))
+    return panels
+
+
+def limits_of(points: pd.DataFrame, columns: list[str]) -> list[tuple[float, float]]:
+    """Give common limits with equal spans, so that distances compare across axes."""
+    low = points[columns].min().to_numpy(float)
+    high = points[columns].max().to_numpy(float)
+    middle, half = (low + high) / 2, 0.53 * float((high - low).max())
+    return [(float(m - half), float(m + half)) for m in middle]
+
+
+def legend_below(figure: Figure, ax: Any, title: str | None = None) -> None:
+    """Put the legend of one panel below them all."""
+    handles, labels = ax.get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    widest = max((len(label) for label in unique), default=1)
+    columns = max(1, min(len(unique), int(100 / (widest + 8))))
+    figure.legend(
+        list(unique.values()), list(unique), loc="outside lower center", ncols=columns, title=title
+    )
+
+
+def listed(sources: list[str]) -> str:
+    """Name sources in a sentence."""
+    names = [source_name(name) for name in sources]
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]

@@ -1,0 +1,115 @@
+"""The original report beside a sweep: its settings, its numbers, the cell that has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.frames.cells import done_trials
+from analysis.load import Results
+from study.config import MixtureConfig, ModelConfig, TrainingConfig
+from study.results import PROTOCOLS, count_columns
+
+ORIGINAL_RANGE = (5, 14)
+# What the original report logged for its one network.
+REPORTED = {
+    ("recon", 10): 2.5483,
+    ("recon", 100): 1.8898,
+    ("kl_nats", 10): 3.9426,
+    ("kl_nats", 100): 3.1580,
+}
+REPORTED_K = 14
+
+
+def original_settings() -> dict[str, Any]:
+    """Give the trials-table columns that define the original report's network and training."""
+    mixture, model, training = MixtureConfig(), ModelConfig(), TrainingConfig()
+    return {
+        "n_components": mixture.n_components,
+        "dim": mixture.dim,
+        "alpha": mixture.alpha,
+        "n_samples": mixture.n_samples,
+        "latent_dim": model.latent_dim,
+        "hidden": "x".join(map(str, model.hidden)),
+        "activation": model.activation,
+        "decoder_variance_rule": model.decoder_variance,
+        "batch_size": training.batch_size,
+        "learning_rate": training.learning_rate,
+        "kl_weight": training.kl_weight,
+        "standardize": training.standardize,
+    }
+
+
+def is_original_setting(trials: pd.DataFrame) -> pd.Series:
+    """Mark the trials with the original's mixture law, network and training.
+
+    A given mixture counts only when it is trained on the original's own points.
+    """
+    matches = pd.Series(True, index=trials.index)
+    for name, value in original_settings().items():
+        same = (trials[name] == value).fillna(False).astype(bool)
+        # A given mixture has no recipe, hence no alpha.
+        matches &= same | trials[name].isna() if name == "alpha" else same
+    recipe = (trials["box_rule"] == "fixed") & (trials["box_half_width"] == MixtureConfig().box)
+    own = trials["training_points"] == "original"
+    return matches & (recipe.fillna(False).astype(bool) | own.fillna(False).astype(bool))
+
+
+def is_the_original(results: Results) -> bool:
+    """Whether the whole sweep trains the original's network on the original's own points."""
+    trials = results.trials
+    own = (trials["training_points"] == "original").fillna(False)
+    return bool(own.all() and is_original_setting(trials).all())
+
+
+def reference_cell(results: Results) -> str:
+    """Choose the cell whose pictures stand for the sweep: the original's, else the first.
+
+    A shorter training of the original's network stands for it where its 100 epochs are not in the
+    sweep. Cells without a finished trial are passed over while another has one.
+    """
+    done = done_trials(results.trials)
+    pool = done if len(done) else results.trials
+    alike = pool[is_original_setting(pool)]
+    as_long = alike[alike["epochs"] == TrainingConfig().epochs]
+    preferred = next((found for found in (as_long, alike) if len(found)), pool)
+    return str(preferred["cell"].iloc[0])
+
+
+def report_against_replication(results: Results) -> pd.DataFrame:
+    """Set the original report's numbers beside the sweep's spread.
+
+    Returns
+    -------
+    pandas.DataFrame
+        quantity, epoch, reported, mean, low, high (range over the trials), n_trials, inside
+        (whether the reported number lies in the range).
+    """
+    done = done_trials(results.trials)
+    curves = results.curves[results.curves["trial_id"].isin(done["trial_id"])]
+    rows = []
+    for (name, epoch), reported in REPORTED.items():
+        values = curves.loc[curves["epoch"] == epoch, name]
+        rows.append({"quantity": name, "epoch": epoch} | _spread(values, reported))
+    last = int(done["epochs"].max()) if len(done) else 0
+    for source in ("means", "data", "samples", "codes"):
+        for protocol in PROTOCOLS:
+            k, _, _ = count_columns(source, protocol)
+            told = REPORTED_K if (source, protocol) == ("means", "original") else float("nan")
+            rows.append({"quantity": k, "epoch": last} | _spread(done[k], told))
+    return pd.DataFrame(rows).query("n_trials > 0").reset_index(drop=True)
+
+
+def _spread(values: pd.Series, reported: float) -> dict[str, Any]:
+    known = values.dropna().astype(float)
+    low, high = (known.min(), known.max()) if len(known) else (np.nan, np.nan)
+    return {
+        "reported": reported,
+        "mean": known.mean() if len(known) else np.nan,
+        "low": low,
+        "high": high,
+        "n_trials": len(known),
+        "inside": None if np.isnan(reported) else bool(low <= reported <= high),
+    }

@@ -1,0 +1,117 @@
+"""What columns, sources, protocols, levels and cells are called for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+SOURCE_NAMES = {
+    "data": "true data (control)",
+    "means": "decoder means",
+    "samples": "samples",
+    "codes": "latent codes",
+}
+PROTOCOL_NAMES = {
+    "original": "original protocol (k = 5..14)",
+    "calibrated": "calibrated protocol (wide range)",
+}
+NULL_NAMES = {
+    "truth": "fresh truth",
+    "gaussian": "one Gaussian",
+    "ppca": "linear model",
+    "kde": "kernel density",
+}
+COLUMN_NAMES = {
+    "latent_dim": "latent dimension q",
+    "n_components": "true components K",
+    "alpha": "Dirichlet alpha",
+    "box_rule": "box",
+    "box_half_width": "box half-width",
+    "kl_weight": "KL weight beta",
+    "n_samples": "training points",
+    "learning_rate": "learning rate",
+    "data_seed": "data seed",
+    "batch_size": "batch size",
+    "dim": "data dimension D",
+    "hidden": "hidden layers",
+    "recon": "reconstruction (squared error)",
+    "kl_nats": "KL divergence (nats)",
+    "mode_recall": "mode recall (share of modes)",
+    "spurious_mass": "spurious mass (share of points)",
+    "fkl_nats": "forward KL (nats)",
+    "coverage": "coverage k* / K",
+    "detection_n_samples": "points counted n",
+}
+SHORT_NAMES = {
+    "latent_dim": "q",
+    "n_components": "K",
+    "kl_weight": "beta",
+    "box_rule": "box",
+    "dim": "D",
+    "alpha": "alpha",
+    "learning_rate": "rate",
+    "box_half_width": "half-width",
+    "standardize": "standardized",
+    "detection_n_samples": "n counted",
+    "n_samples": "n trained",
+}
+TICK_NAMES = {
+    "recon": "reconstruction",
+    "kl_nats": "KL",
+    "hq_samples": "high-quality share",
+    "tv": "total variation",
+    "rkl_modes": "reverse KL of modes",
+    "prdc_density": "density",
+    "prdc_coverage": "coverage (k nearest)",
+    "c2st": "classifier accuracy",
+    "modal_modes_samples": "density modes",
+    "icl_k_samples": "k by ICL",
+}
+
+
+def name_of(column: str) -> str:
+    """Give a column's name for people, units included."""
+    return COLUMN_NAMES.get(column, column.replace("_", " "))
+
+
+def short_name(column: str) -> str:
+    """Give a column's name without its unit, for ticks and table heads."""
+    if column.startswith(("k_", "coverage_")) and column.count("_") == 2:
+        kind, source, protocol = column.split("_")
+        if source in SOURCE_NAMES:
+            letter = "k*" if kind == "k" else "k*/K"
+            return f"{letter} {source}, {protocol}"
+    return TICK_NAMES.get(column, name_of(column).split(" (")[0])
+
+
+def source_name(source: object) -> str:
+    """Give a source's name for people."""
+    return SOURCE_NAMES[str(source)]
+
+
+def level_text(value: Any) -> str:
+    """Write a factor's level: 0.1, 2, 128x128."""
+    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
+        return f"{value:g}"
+    return str(value)
+
+
+def cell_text(cell: str) -> str:
+    """Shorten a cell's label for a legend: "latent_dim=2, dim=3" becomes "q = 2, D = 3"."""
+    if "=" not in cell:
+        return "all trials"
+    parts = []
+    for part in cell.split(", "):
+        name, equals, level = part.partition("=")
+        level = level.removesuffix(".0")
+        parts.append(f"{SHORT_NAMES.get(name, name_of(name))} = {level}" if equals else part)
+    return ", ".join(parts)
+
+
+def cell_labels(cells: Sequence[Any]) -> list[str]:
+    """Label cells for ticks: what they all share is left out."""
+    parts = [cell_text(str(cell)).split(", ") for cell in cells]
+    common = set(parts[0]).intersection(*parts) if len(parts) > 1 else set()
+    return [", ".join(part for part in own if part not in common) for own in parts]

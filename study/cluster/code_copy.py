@@ -1,0 +1,172 @@
+"""The working tree as it is sent to a cluster: a copy made now, of what a run needs.
+
+Results, weights, virtual environments and what git ignores stay here. The copy's folder is named
+by its content, so it also says what ran.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.cluster.command import JobError
+
+# What Ray's job server accepts in one request is 100 MiB.
+MOST_MB = 95.0
+_LEFT_OUT = {
+    ".git",
+    ".hypothesis",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    "__pycache__",
+    "node_modules",
+    "results",
+    "weights",
+}
+# A .gitignore in the copy would make Ray leave out what was chosen here.
+_LEFT_OUT_FILES = {".gitignore", ".env"}
+_LEFT_OUT_SUFFIXES = (".parquet", ".pyc", ".so.tmp", ".pem", ".key")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """A copy of the working tree.
+
+    Parameters
+    ----------
+    root : Path
+        The copy's folder.
+    files : tuple of str
+        What is in it, relative.
+    size_mb : float
+    content : str
+        Hash of names and contents.
+    """
+
+    root: Path
+    files: tuple[str, ...]
+    size_mb: float
+    content: str
+
+
+def project_root() -> Path:
+    """Say which folder holds the project's code."""
+    return Path(__file__).resolve().parents[2]
+
+
+def list_tree(root: Path) -> list[str]:
+    """List the files of a working tree that are sent, relative and sorted."""
+    listed = _git_files(root)
+    if listed is None:
+        listed = list(_walk(root))
+    return sorted(name for name in listed if _is_sent(name) and (root / name).is_file())
+
+
+def _git_files(root: Path) -> list[str] | None:
+    command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others"]
+    try:
+        done = subprocess.run(
+            [*command, "--exclude-standard"], capture_output=True, text=True, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.split("\0")[:-1] if done.returncode == 0 else None
+
+
+def _walk(root: Path) -> Iterator[str]:
+    for place, folders, files in os.walk(root):
+        folders[:] = [
+            name
+            for name in folders
+            if name not in _LEFT_OUT and not (Path(place) / name / "pyvenv.cfg").exists()
+        ]
+        yield from (str((Path(place) / name).relative_to(root)) for name in files)
+
+
+def _is_sent(name: str) -> bool:
+    *folders, file = Path(name).parts
+    return not (
+        _LEFT_OUT.intersection(folders)
+        or file in _LEFT_OUT_FILES
+        or file.endswith(_LEFT_OUT_SUFFIXES)
+    )
+
+
+def check_size(root: Path, files: Sequence[str], *, most_mb: float = MOST_MB) -> float:
+    """Measure what is to be sent.
+
+    Returns
+    -------
+    float
+        MB.
+
+    Raises
+    ------
+    JobError
+        It is too much; the message names the largest files.
+    """
+    sizes = {name: (root / name).stat().st_size / 1e6 for name in files}
+    total = sum(sizes.values())
+    if total > most_mb:
+        largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
+        shown = ", ".join(f"{name} ({sizes[name]:.0f} MB)" for name in largest)
+        raise JobError(
+            f"{root}: {total:.0f} MB to send without results, weights and environments, at most "
+            f"{most_mb:.0f} MB go; the largest: {shown}. Move them away or add them to .gitignore"
+        )
+    return total
+
+
+def pack(root: Path, target: Path, sweep_file: Path) -> tuple[Package, str]:
+    """Copy the working tree.
+
+    Parameters
+    ----------
+    root : Path
+        The project's folder.
+    target : Path
+        Where the copy goes, into a folder named by the content.
+    sweep_file : Path
+        It is copied too, to sweeps/, if it is not in the tree.
+
+    Returns
+    -------
+    package : Package
+    file : str
+        The sweep file in the copy.
+
+    Raises
+    ------
+    JobError
+        It is too large.
+    """
+    files = list_tree(root)
+    size_mb = check_size(root, files)
+    sources = {name: root / name for name in files}
+    file = _name_in_tree(sweep_file, root, sources)
+    sources[file] = sweep_file.resolve()
+    content = hashlib.sha256()
+    for name, source in sorted(sources.items()):
+        content.update(f"{name}\0".encode() + source.read_bytes() + b"\0")
+    copy = target / content.hexdigest()[:16]
+    for name, source in sources.items():
+        place = copy / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, place)
+    names = tuple(sorted(sources))
+    return Package(root=copy, files=names, size_mb=size_mb, content=copy.name), file
+
+
+def _name_in_tree(sweep_file: Path, root: Path, sources: dict[str, Path]) -> str:
+    resolved = sweep_file.resolve()
+    if resolved.is_relative_to(root):
+        name = str(resolved.relative_to(root))
+        if name in sources:
+            return name
+    return f"sweeps/sent-{sweep_file.name}"

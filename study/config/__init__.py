@@ -1,0 +1,48 @@
+"""What a sweep file says: the public face of this package.
+
+Other packages import from here; within it, names are imported from where they are defined.
+"""
+
+from study.config.loader import load_sweep, read_resolved
+from study.config.resolved import resolve, sweep_hash
+from study.config.search_space import SearchConfig
+from study.config.sections import (
+    Activation,
+    Cell,
+    DetectionConfig,
+    MixtureConfig,
+    ModelConfig,
+    Protocol,
+    Replicates,
+    ResourcesConfig,
+    Source,
+    Sweep,
+    TrainingConfig,
+    all_fields,
+    checkpoint_epochs,
+)
+from study.config.smoke import shrink
+from study.config.yaml_source import SweepError
+
+__all__ = [
+    "Activation",
+    "Cell",
+    "DetectionConfig",
+    "MixtureConfig",
+    "ModelConfig",
+    "Protocol",
+    "Replicates",
+    "ResourcesConfig",
+    "SearchConfig",
+    "Source",
+    "Sweep",
+    "SweepError",
+    "TrainingConfig",
+    "all_fields",
+    "checkpoint_epochs",
+    "load_sweep",
+    "read_resolved",
+    "resolve",
+    "shrink",
+    "sweep_hash",
+]

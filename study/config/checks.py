@@ -1,0 +1,140 @@
+"""Checks of a configuration that need more than one field.
+
+Each function returns None, or the field to blame and what is wrong with it; `study.config` adds
+the file and the line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+from study.config.sections import (
+    GIVEN_FIELDS,
+    RECIPE_FIELDS,
+    Cell,
+    DetectionConfig,
+    MixtureConfig,
+    Replicates,
+    TrainingConfig,
+)
+from study.config.yaml_source import show
+
+ORIGINAL_N_SAMPLES = 10_000
+# The original protocol fits up to 14 components, and a fit needs as many points.
+ORIGINAL_MIN_SAMPLES = 14
+WEIGHTS_TOLERANCE = 1e-6
+
+Problem = tuple[str, str] | None
+
+
+def cell_problem(cell: Cell, values: Mapping[str, Any], replicates: Replicates) -> Problem:
+    """Find what is wrong with a cell whose single fields are right.
+
+    Parameters
+    ----------
+    cell : Cell
+    values : mapping of str to object
+        What the file sets for this cell, by dotted name.
+    replicates : Replicates
+
+    Returns
+    -------
+    (str, str) or None
+        The field to blame and what is wrong.
+    """
+    return (
+        given_problem(values)
+        or mixture_problem(cell.mixture)
+        or _replay_problem(cell.mixture, replicates)
+        or training_problem(cell.training)
+        or detection_problem(cell.detection)
+    )
+
+
+def given_problem(values: Mapping[str, Any]) -> Problem:
+    """Find a contradiction between a given mixture and what is written beside it."""
+    given = [values.get(name) is not None for name in GIVEN_FIELDS]
+    if not any(given):
+        return None
+    if not all(given):
+        missing = GIVEN_FIELDS[given.index(False)]
+        return missing, "missing; a given mixture has means, variances and weights"
+    for name in RECIPE_FIELDS:
+        if name in values:
+            return name, "has no effect on a given mixture; remove it"
+    means, variances, weights = (values[name] for name in GIVEN_FIELDS)
+    dim, n_components = len(means[0]), len(means)
+    shape = f"{n_components} x {dim}"
+    if any(len(row) != dim for row in means):
+        return GIVEN_FIELDS[0], "must have rows of equal lengths"
+    if len(variances) != n_components or any(len(row) != dim for row in variances):
+        return GIVEN_FIELDS[1], f"must have the shape of the means, {shape}"
+    if len(weights) != n_components:
+        return GIVEN_FIELDS[
+            2
+        ], f"must have one weight a mean, {n_components}; found {len(weights)}"
+    for name, size in (("mixture.n_components", n_components), ("mixture.dim", dim)):
+        if values.get(name, size) != size:
+            return name, f"must be {size}, as in the given mixture; found {values[name]}"
+    return None
+
+
+@lru_cache
+def mixture_problem(mixture: MixtureConfig) -> Problem:
+    """Find what is wrong with a mixture whose single fields are right: field and message."""
+    low, high = mixture.variance
+    if low > high:
+        return "mixture.variance", f"must be [low, high] with low <= high; found [{low}, {high}]"
+    if mixture.weights is not None and abs(sum(mixture.weights) - 1) > WEIGHTS_TOLERANCE:
+        return "mixture.weights", f"must sum to 1; found a sum of {sum(mixture.weights):.9g}"
+    if mixture.training_points == "original":
+        if mixture.means is None:
+            return "mixture.training_points", "original needs the report's mixture; give its means"
+        if mixture.n_samples != ORIGINAL_N_SAMPLES:
+            bound = f"must be {ORIGINAL_N_SAMPLES:,}, since training_points is original"
+            return "mixture.n_samples", f"{bound}; found {mixture.n_samples:,}"
+    return None
+
+
+def _replay_problem(mixture: MixtureConfig, replicates: Replicates) -> Problem:
+    n_seeds = len(replicates.seeds("data"))
+    if mixture.training_points == "original" and n_seeds != 1:
+        bound = "must be one seed, since training_points is original"
+        return "replicates.data", f"{bound}; found {n_seeds}"
+    return None
+
+
+@lru_cache
+def training_problem(training: TrainingConfig) -> Problem:
+    """Find what is wrong with a training whose single fields are right: field and message."""
+    points = training.checkpoints
+    if isinstance(points, tuple):
+        if any(a >= b for a, b in pairwise(points)):
+            return "training.checkpoints", f"must increase; found {show(points)}"
+        if points[-1] > training.epochs:
+            bound = f"must be at most training.epochs = {training.epochs}"
+            return "training.checkpoints", f"{bound}; found {points[-1]}"
+    return None
+
+
+@lru_cache
+def detection_problem(detection: DetectionConfig) -> Problem:
+    """Find what is wrong with a detection whose single fields are right: field and message."""
+    n_samples = detection.n_samples
+    for name in ("sources", "protocols"):
+        values = getattr(detection, name)
+        if len(set(values)) < len(values):
+            return f"detection.{name}", f"lists one twice; found {show(values)}"
+    if detection.k_min > detection.k_max:
+        bound = f"must be at most detection.k_max = {detection.k_max}"
+        return "detection.k_min", f"{bound}; found {detection.k_min}"
+    if detection.k_max > n_samples:
+        bound = f"must be at most detection.n_samples = {n_samples}"
+        return "detection.k_max", f"{bound}; found {detection.k_max}"
+    if "original" in detection.protocols and n_samples < ORIGINAL_MIN_SAMPLES:
+        bound = f"must be at least {ORIGINAL_MIN_SAMPLES} for the original protocol"
+        return "detection.n_samples", f"{bound}; found {n_samples}"
+    return None

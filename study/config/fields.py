@@ -1,0 +1,228 @@
+"""Typed fields of configuration sections: checking one value, and saying what is expected.
+
+A section is a frozen dataclass whose annotations carry the bounds (`Annotated[int, Interval]`).
+Pydantic checks values here, at the edge; inside the project the dataclasses are plain.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from study.config.yaml_source import Node, SweepError, show, show_name
+
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field that a sweep file may set.
+
+    Parameters
+    ----------
+    path : str
+        Dotted name, such as "model.latent_dim".
+    default : object
+    description : str
+        From the section's docstring.
+    sweepable : bool
+        Whether it may be an axis.
+    adapter : TypeAdapter
+        Checks a value.
+    expectation : str
+        What a right value is, in words.
+    """
+
+    path: str
+    default: Any
+    description: str
+    sweepable: bool
+    adapter: TypeAdapter[Any]
+    expectation: str
+
+    @property
+    def section(self) -> str:
+        """The part before the dot."""
+        return self.path.partition(".")[0]
+
+    @property
+    def leaf(self) -> str:
+        """The part after the dot."""
+        return self.path.partition(".")[2]
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether a single number is a right value, so that generators make sense."""
+        return any(kind.get("type") in ("integer", "number") for kind in _kinds(self.schema))
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """JSON schema of a value."""
+        return self.adapter.json_schema()
+
+    def check(self, node: Node) -> Any:
+        """Return the value as the dataclass holds it.
+
+        Raises
+        ------
+        SweepError
+            If it is of the wrong type or out of bounds; the line is that of the wrong item.
+        """
+        try:
+            return self.adapter.validate_python(_whole(node.plain()))
+        except ValidationError as error:
+            locations = [item["loc"] for item in error.errors(include_url=False)]
+        # Of a union's errors the deepest is the one meant: the wrong item of a list.
+        paths = [tuple(step for step in loc if isinstance(step, int)) for loc in locations]
+        raise self._error(node, max(paths, key=len)) from None
+
+    def _error(self, node: Node, path: tuple[int, ...]) -> SweepError:
+        schema, found = self.schema, node.at(path)
+        for step in path:
+            lists = [kind for kind in _kinds(schema) if kind.get("type") == "array"]
+            schema = lists[0].get("prefixItems", [lists[0].get("items")] * (step + 1))[step]
+        name = self.path + "".join(f"[{step}]" for step in path)
+        wanted, value = expectation(schema), found.plain()
+        hint = (
+            did_you_mean(value, re.findall(r"'(\w+)'", wanted)) if isinstance(value, str) else ""
+        )
+        return found.error(f"{name}: must be {wanted}; found {show(value)}{hint}")
+
+    def accepts(self, node: Node) -> bool:
+        """Whether `check` would pass."""
+        try:
+            self.check(node)
+        except SweepError:
+            return False
+        return True
+
+
+def section_fields(
+    section: str, config: type, *, fixed_only: Iterable[str] = ()
+) -> dict[str, Field]:
+    """List the fields of a section's dataclass by dotted name.
+
+    Parameters
+    ----------
+    section : str
+    config : type
+        A dataclass with a default for each field and a numpydoc docstring.
+    fixed_only : iterable of str
+        Leaf names that cannot be swept.
+    """
+    hints = get_type_hints(config, include_extras=True)
+    texts = descriptions(config)
+    held = set(fixed_only)
+    fields = {}
+    for item in dataclasses.fields(config):
+        adapter: TypeAdapter[Any] = TypeAdapter(hints[item.name], config=_STRICT)
+        path = f"{section}.{item.name}"
+        fields[path] = Field(
+            path=path,
+            default=item.default,
+            description=texts.get(item.name, ""),
+            sweepable=item.name not in held,
+            adapter=adapter,
+            expectation=expectation(adapter.json_schema()),
+        )
+    return fields
+
+
+def descriptions(config: type) -> dict[str, str]:
+    """Read each parameter's description from a numpydoc docstring, on one line."""
+    body = (config.__doc__ or "").partition("----------\n")[2]
+    texts: dict[str, str] = {}
+    names: list[str] = []
+    for line in body.splitlines():
+        head = re.match(r"    (\w[\w, ]*) : ", line)
+        if head:
+            names = [name.strip() for name in head[1].split(",")]
+            texts.update(dict.fromkeys(names, ""))
+        elif names and line.strip():
+            texts.update({name: f"{texts[name]} {line.strip()}".strip() for name in names})
+    return texts
+
+
+def expectation(schema: Mapping[str, Any]) -> str:
+    """Say in words what a JSON schema accepts.
+
+    Examples
+    --------
+    >>> expectation({"type": "integer", "minimum": 1, "maximum": 10_000})
+    'a whole number from 1 to 10,000'
+    >>> expectation({"anyOf": [{"type": "boolean"}, {"const": "density"}]})
+    "true or false, or 'density'"
+    """
+    kinds = _kinds(schema)
+    if len(kinds) > 1:
+        words = [expectation(kind) for kind in kinds]
+        return ", ".join(words[:-1]) + ", or " + words[-1]
+    if "const" in schema:
+        return f"'{schema['const']}'"
+    if "enum" in schema:
+        *head, last = (f"'{choice}'" for choice in schema["enum"])
+        return (", ".join(head) + " or " if head else "") + last
+    if schema.get("type") == "array":
+        return _array(schema)
+    simple = {"boolean": "true or false", "null": "null", "string": "text"}
+    if schema.get("type") in simple:
+        return simple[schema["type"]]
+    return ("a whole number " if schema["type"] == "integer" else "a number ") + _bounds(schema)
+
+
+def _kinds(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return schema.get("anyOf", [schema])
+
+
+def _bounds(schema: Mapping[str, Any]) -> str:
+    high = _number(schema["maximum"])
+    if "exclusiveMinimum" in schema:
+        return f"above {_number(schema['exclusiveMinimum'])}, at most {high}"
+    return f"from {_number(schema['minimum'])} to {high}"
+
+
+def _number(value: float) -> str:
+    return f"{int(value):,}" if value == int(value) else f"{value:g}"
+
+
+def _array(schema: Mapping[str, Any]) -> str:
+    if "prefixItems" in schema:
+        items = schema["prefixItems"]
+        return f"a list of {len(items)}, each {expectation(items[0])}"
+    low, high = schema.get("minItems", 0), schema.get("maxItems")
+    size = "" if high is None else f" of {low} to {high:,}"
+    return f"a list{size}, each {expectation(schema['items'])}"
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """Suggest the nearest name, or the name with the same leaf, or say nothing."""
+    choices = list(names)
+    leaf = word.rpartition(".")[2]
+    same_leaf = [name for name in choices if name.rpartition(".")[2] == leaf]
+    close = difflib.get_close_matches(word[:200], choices, n=1, cutoff=0.6)
+    if not close and not same_leaf:
+        leaves = {name.rpartition(".")[2]: name for name in choices}
+        nearest = difflib.get_close_matches(leaf[:200], list(leaves), n=1, cutoff=0.7)
+        close = [leaves[name] for name in nearest]
+    best = [*same_leaf[:1], *close][:1]
+    return f"; did you mean {best[0]}?" if best else ""
+
+
+def unknown(node: Node, name: str, names: Iterable[str], *, kind: str = "field") -> SweepError:
+    """Build the error for a name that does not exist."""
+    return node.error(f"{show_name(name)}: no such {kind}{did_you_mean(name, names)}")
+
+
+def _whole(value: Any) -> Any:
+    """Turn 3.0 into 3, also inside lists: `1e4` is a fine number of points."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return int(value)
+    if isinstance(value, tuple):
+        return tuple(_whole(item) for item in value)
+    return value

@@ -1,0 +1,193 @@
+"""What an adaptive sweep may vary and wants to know: dimensions, objectives, options.
+
+A point of the space is a mapping from dotted field names to values; conditional dimensions that
+are not active in a point are absent from it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from annotated_types import Interval
+
+from study.config.objective import Objective
+
+Goal = Literal["optimum", "boundary"]
+Sampler = Literal["tpe", "gp", "cmaes", "nsga2", "qmc", "random", "grid"]
+Point = dict[str, Any]
+
+# Suggested numbers keep 4 digits: labels stay readable, and nobody needs more of a KL weight.
+_DIGITS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dimension:
+    """One field of the search space.
+
+    Parameters
+    ----------
+    name : str
+        Dotted field name.
+    kind : "float", "int" or "choice"
+    low, high : float
+        Bounds, both included; not used for choices.
+    log : bool
+        Whether the logarithm is searched.
+    choices : tuple
+        The values of a choice, in the file's order; numbers are taken as ordered.
+    when : tuple of (str, tuple)
+        Other fields and the values under which this one is active; all must hold.
+    """
+
+    name: str
+    kind: Literal["float", "int", "choice"]
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    choices: tuple[Any, ...] = ()
+    when: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+
+    @property
+    def n_values(self) -> float:
+        """How many values there are; infinite for a float."""
+        if self.kind == "choice":
+            return len(self.choices)
+        return math.inf if self.kind == "float" else int(self.high) - int(self.low) + 1
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """Every value of a choice or a whole number."""
+        if self.kind == "choice":
+            return self.choices
+        return tuple(range(int(self.low), int(self.high) + 1))
+
+    def is_active(self, point: Mapping[str, Any]) -> bool:
+        """Whether the conditions on other fields hold."""
+        return all(name in point and point[name] in values for name, values in self.when)
+
+    def from_unit(self, position: float) -> Any:
+        """Map [0, 1) to a value."""
+        if self.kind == "choice":
+            return self.choices[min(int(position * len(self.choices)), len(self.choices) - 1)]
+        if self.kind == "int" and not self.log:
+            return min(int(self.low + position * self.n_values), int(self.high))
+        low, high = (
+            (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
+        )
+        value = low + position * (high - low)
+        return self.tidy(math.exp(value) if self.log else value)
+
+    def to_unit(self, value: Any) -> float:
+        """Map a value to [0, 1]; equal steps for choices."""
+        if self.kind == "choice":
+            return self.choices.index(value) / max(len(self.choices) - 1, 1)
+        if self.high == self.low:
+            return 0.0
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return float((value - self.low) / (self.high - self.low))
+
+    def tidy(self, value: Any) -> Any:
+        """Round a suggested number to what is written in labels, inside the bounds."""
+        if self.kind == "choice":
+            return value
+        if self.kind == "int":
+            return int(min(max(round(value), self.low), self.high))
+        return min(max(float(f"{value:.{_DIGITS}g}"), self.low), self.high)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchOptions:
+    """How an adaptive sweep proceeds.
+
+    Parameters
+    ----------
+    goal : "optimum" or "boundary"
+        "optimum" looks for the best cells; "boundary" maps where the endpoint crosses a level.
+    level : float or None
+        The level of a boundary.
+    sampler : str
+        How Optuna proposes cells: "tpe", "gp", "cmaes", "nsga2", "qmc" (quasi-random), "random"
+        or "grid". A boundary has its own rule.
+    trials : int
+        Trainings that may be spent, re-measuring included.
+    hours : float or None
+        Stop proposing when the trainings so far took this long, in hours on all workers together.
+    seed : int
+        Of the proposals.
+    first_replicates : int
+        Replicates that a new cell starts with; contenders get more, up to `replicates`.
+    remeasure : int
+        Cells that are measured again on fresh seeds at the end, which removes the winner's curse.
+    stop_after : int or None
+        Epochs after which a new cell without hope is stopped; again at each stop_factor times as
+        many (asynchronous successive halving). These must be checkpoints. null: none is stopped.
+    stop_factor : int
+        A cell goes on if its objective is among the best 1/stop_factor that were measured there.
+    """
+
+    goal: Goal = "optimum"
+    level: Annotated[float, Interval(ge=-1e9, le=1e9)] | None = None
+    sampler: Sampler = "tpe"
+    trials: Annotated[int, Interval(ge=1, le=1_000_000)] = 200
+    hours: Annotated[float, Interval(gt=0, le=100_000)] | None = None
+    seed: Annotated[int, Interval(ge=0, le=2**32 - 1)] = 0
+    first_replicates: Annotated[int, Interval(ge=1, le=1000)] = 2
+    remeasure: Annotated[int, Interval(ge=0, le=100)] = 1
+    stop_after: Annotated[int, Interval(ge=1, le=100_000)] | None = None
+    stop_factor: Annotated[int, Interval(ge=2, le=100)] = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchConfig:
+    """The `search:` part of a sweep file.
+
+    Parameters
+    ----------
+    space : tuple of Dimension
+        Conditional ones after those that they depend on.
+    objectives : tuple of Objective
+        One; several for a Pareto front; for a boundary, its endpoint.
+    options : SearchOptions
+    """
+
+    space: tuple[Dimension, ...]
+    objectives: tuple[Objective, ...]
+    options: SearchOptions = SearchOptions()
+
+    def point(self, positions: Sequence[float]) -> Point:
+        """Map a point of the unit cube to a point of the space."""
+        values: Point = {}
+        for dimension, position in zip(self.space, positions, strict=True):
+            if dimension.is_active(values):
+                values[dimension.name] = dimension.from_unit(position)
+        return values
+
+    def positions(self, point: Mapping[str, Any]) -> tuple[float, ...]:
+        """Map a point of the space to the unit cube; what is not active lies at -1."""
+        return tuple(
+            dimension.to_unit(point[dimension.name]) if dimension.name in point else -1.0
+            for dimension in self.space
+        )
+
+    @property
+    def n_points(self) -> float:
+        """How many points the space has; infinite with a float."""
+        if any(math.isinf(dimension.n_values) for dimension in self.space):
+            return math.inf
+        return len(self.grid())
+
+    def grid(self) -> list[Point]:
+        """List every point of a space of choices and whole numbers, in the file's order."""
+        points: dict[tuple[Any, ...], Point] = {}
+        for values in itertools.product(*(dimension.values for dimension in self.space)):
+            point: Point = {}
+            for dimension, value in zip(self.space, values, strict=True):
+                if dimension.is_active(point):
+                    point[dimension.name] = value
+            points.setdefault(tuple(sorted(point.items(), key=lambda pair: pair[0])), point)
+        return list(points.values())

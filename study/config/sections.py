@@ -1,0 +1,371 @@
+"""What a sweep file may say: typed, frozen, with the original report's settings as the defaults.
+
+The dataclasses below are the only configuration objects in the project; functions take one of
+them or plain arguments, never a dict. Their annotations carry the bounds, which `study.config`
+checks where a file is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Annotated, Any, Literal
+
+from annotated_types import Interval, Len
+
+from study.config.blocks import Block
+from study.config.fields import Field, section_fields
+from study.config.search_space import SearchConfig
+
+MAX_SEED = 2**32 - 1
+
+Source = Literal["data", "means", "samples", "codes"]
+Protocol = Literal["original", "calibrated"]
+Activation = Literal["relu", "tanh", "gelu", "silu", "elu", "softplus"]
+
+Components = Annotated[int, Interval(ge=1, le=10_000)]
+Points = Annotated[int, Interval(ge=2, le=10_000_000)]
+Epochs = Annotated[int, Interval(ge=1, le=100_000)]
+Seed = Annotated[int, Interval(ge=0, le=MAX_SEED)]
+Seeds = Annotated[tuple[Seed, ...], Len(1, 100_000)]
+Positive = Annotated[float, Interval(gt=0, le=1e6)]
+Coordinate = Annotated[float, Interval(ge=-1e9, le=1e9)]
+Probability = Annotated[float, Interval(gt=0, le=1)]
+Width = Annotated[int, Interval(ge=1, le=8192)]
+Table = Annotated[tuple[Annotated[tuple[Coordinate, ...], Len(1, 256)], ...], Len(1, 10_000)]
+PositiveTable = Annotated[tuple[Annotated[tuple[Positive, ...], Len(1, 256)], ...], Len(1, 10_000)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixtureConfig:
+    """The true Gaussian mixture (diagonal covariances) and the points drawn from it.
+
+    Parameters
+    ----------
+    n_components : int
+        K, at least 1.
+    dim : int
+        Dimension D of a point.
+    box : float or "density"
+        Component means are uniform in [-box, box]^D. "density" means half-width
+        10 (K / 10)^(1/D), which keeps the number of components per unit volume at the original's.
+    variance : (float, float)
+        Each component's variance along each axis is uniform between the two.
+    alpha : float
+        Concentration of the symmetric Dirichlet that draws the weights.
+    n_samples : int
+        Training points.
+    means, variances, weights : nested tuples or None
+        A given mixture, shapes (K, D), (K, D) and (K,), in place of the recipe; all three or none.
+    training_points : "fresh" or "original"
+        "fresh" draws the training points by the data seed. "original" replays the original
+        report's own 10,000 points (numpy's legacy generator); it needs the report's mixture.
+    """
+
+    n_components: Components = 10
+    dim: Annotated[int, Interval(ge=1, le=256)] = 3
+    box: Positive | Literal["density"] = 10.0
+    variance: tuple[Positive, Positive] = (0.5, 2.0)
+    alpha: Annotated[float, Interval(ge=1e-3, le=1e6)] = 1.0
+    n_samples: Points = 10_000
+    means: Table | None = None
+    variances: PositiveTable | None = None
+    weights: Annotated[tuple[Probability, ...], Len(1, 10_000)] | None = None
+    training_points: Literal["fresh", "original"] = "fresh"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """The variational autoencoder's shape.
+
+    Parameters
+    ----------
+    latent_dim : int
+        q, the number of latent coordinates.
+    hidden : tuple of int
+        Widths of the encoder's hidden layers; the decoder's are the same, reversed. Empty: linear.
+    activation : str
+        Between hidden layers.
+    decoder_variance : "implied" or "learned"
+        "implied": sigma^2 = kl_weight / 2, what the squared-error loss means. "learned": one
+        scalar.
+    """
+
+    latent_dim: Annotated[int, Interval(ge=1, le=1024)] = 2
+    hidden: Annotated[tuple[Width, ...], Len(0, 16)] = (128, 128)
+    activation: Activation = "relu"
+    decoder_variance: Literal["implied", "learned"] = "implied"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig:
+    """The optimisation: Adam on mean over the batch of (squared error summed + beta KL).
+
+    Parameters
+    ----------
+    epochs, batch_size : int
+        The last short batch of an epoch is kept.
+    learning_rate : float
+        Adam's.
+    kl_weight : float
+        beta.
+    standardize : bool
+        Train on points divided by their standard deviation and centred; samples are mapped back.
+    checkpoints : int or tuple of int
+        Every so many epochs, or these epochs; the last epoch is always one.
+    timeout_min : float or None
+        A trial that trains longer is stopped and recorded as such.
+    """
+
+    epochs: Epochs = 100
+    batch_size: Annotated[int, Interval(ge=1, le=1_000_000)] = 128
+    learning_rate: Annotated[float, Interval(gt=0, le=10)] = 1e-3
+    kl_weight: Annotated[float, Interval(ge=1e-6, le=1e6)] = 1.0
+    standardize: bool = False
+    checkpoints: Epochs | Annotated[tuple[Epochs, ...], Len(1, 1000)] = 10
+    timeout_min: Annotated[float, Interval(gt=0, le=100_000)] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectionConfig:
+    """How modes are counted.
+
+    Parameters
+    ----------
+    sources : tuple of str
+        Point sets that are counted: "data" (fresh draw of the truth: the control), "means"
+        (decoder means of prior draws), "samples" (with decoder noise), "codes" (encoder means).
+    protocols : tuple of str
+        "original": scikit-learn's mixture, k = 5..14. "calibrated": this project's detector.
+    n_samples : int
+        Points drawn from each source.
+    k_min, k_max : int
+        Range of the calibrated protocol; k_max is a cap that flags the count when it is reached.
+    restarts : int
+        Independent starts of the calibrated protocol.
+    seed : int
+        The detector's own seed (calibrated protocol).
+    at_checkpoints : bool
+        Count means and samples at every training checkpoint too.
+    """
+
+    sources: Annotated[tuple[Source, ...], Len(1, 4)] = ("data", "means", "samples", "codes")
+    protocols: Annotated[tuple[Protocol, ...], Len(1, 2)] = ("original", "calibrated")
+    n_samples: Points = 10_000
+    k_min: Components = 1
+    k_max: Components = 40
+    restarts: Annotated[int, Interval(ge=1, le=1000)] = 1
+    seed: Seed = 0
+    at_checkpoints: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourcesConfig:
+    """What one stack may use; never part of a trial's identity.
+
+    Parameters
+    ----------
+    cpus : float or "auto"
+        Processors of one stack; so many of its models are measured at once. "auto" takes 1, and
+        with a GPU the stack's share of the machine's (`study.planning.resources`).
+    gpus : float
+        GPUs of one stack.
+    device : "auto", "cpu" or "cuda"
+        "auto" takes CUDA when the stack has a GPU.
+    stack_size : int or "auto"
+        Models trained together as one program.
+    """
+
+    cpus: Annotated[float, Interval(gt=0, le=1024)] | Literal["auto"] = "auto"
+    gpus: Annotated[float, Interval(ge=0, le=64)] = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    stack_size: Annotated[int, Interval(ge=1, le=4096)] | Literal["auto"] = "auto"
+
+    @property
+    def n_cpus(self) -> float:
+        """Processors of one stack, 1 if nothing has said how many "auto" is."""
+        return 1.0 if self.cpus == "auto" else float(self.cpus)
+
+    @property
+    def n_processes(self) -> int:
+        """Models of a stack that are measured at once."""
+        return max(1, int(self.n_cpus))
+
+    @property
+    def torch_device(self) -> str:
+        """The torch device: CUDA when the stack has a GPU, unless one is named."""
+        if self.device != "auto":
+            return self.device
+        return "cuda" if self.gpus > 0 else "cpu"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replicates:
+    """Seeds that every cell is crossed with; the same in every cell, so that cells are paired.
+
+    Parameters
+    ----------
+    data : int or tuple of int
+        Seeds of the mixture and its points; n means seeds 0 to n - 1.
+    init : int or tuple of int
+        Seeds of the training (initial weights, shuffling, noise), for each data seed.
+    sample : int or tuple of int
+        Seeds of the samples that are counted, for each training.
+    """
+
+    data: Annotated[int, Interval(ge=1, le=100_000)] | Seeds = 1
+    init: Annotated[int, Interval(ge=1, le=100_000)] | Seeds = 1
+    sample: Annotated[int, Interval(ge=1, le=100_000)] | Seeds = 1
+
+    def seeds(self, kind: Literal["data", "init", "sample"]) -> tuple[int, ...]:
+        """List the seeds of one kind."""
+        value = getattr(self, kind)
+        return value if isinstance(value, tuple) else tuple(range(value))
+
+    @property
+    def n_per_cell(self) -> int:
+        """Trials of each cell."""
+        return len(self.seeds("data")) * len(self.seeds("init")) * len(self.seeds("sample"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One combination of the swept factors: the four sections that decide a trial's numbers."""
+
+    mixture: MixtureConfig
+    model: ModelConfig
+    training: TrainingConfig
+    detection: DetectionConfig
+
+    def get(self, name: str) -> Any:
+        """Look a field up by dotted name."""
+        section, _, leaf = name.partition(".")
+        return getattr(getattr(self, section), leaf)
+
+
+# One exclusion: field names and the values that it excludes, all of which must match.
+Exclusion = tuple[tuple[str, tuple[Any, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """A checked sweep file.
+
+    Parameters
+    ----------
+    name : str
+        A file name: results land in a folder of this name.
+    question : str
+        What the sweep is to answer.
+    blocks : tuple of Block
+        Sub-grids whose union is run.
+    exclude : tuple of Exclusion
+        Cells that are not run.
+    replicates : Replicates
+    resources : ResourcesConfig
+    search : SearchConfig or None
+        What an adaptive sweep varies and looks for; its cells are proposed as it goes.
+    """
+
+    name: str
+    question: str = ""
+    blocks: tuple[Block, ...] = (Block(),)
+    exclude: tuple[Exclusion, ...] = ()
+    replicates: Replicates = Replicates()
+    resources: ResourcesConfig = ResourcesConfig()
+    search: SearchConfig | None = None
+
+    def cells(self) -> Iterator[Cell]:
+        """Iterate over the cells that are run, block by block; equal cells may come twice.
+
+        An adaptive sweep has none before it runs.
+        """
+        if self.search is not None:
+            return
+        for block in self.blocks:
+            for values in block.points():
+                cell = make_cell(values)
+                if not any(is_excluded(cell, exclusion) for exclusion in self.exclude):
+                    yield cell
+
+
+SECTIONS: dict[str, type] = {
+    "mixture": MixtureConfig,
+    "model": ModelConfig,
+    "training": TrainingConfig,
+    "detection": DetectionConfig,
+    "resources": ResourcesConfig,
+}
+# Fields that say how to run or what to record, or that are no column of the tables.
+_FIXED_ONLY = {
+    "mixture": ("means", "variances", "weights"),
+    "training": ("checkpoints", "timeout_min"),
+    "detection": ("sources", "protocols", "at_checkpoints"),
+    "resources": ("cpus", "gpus", "device", "stack_size"),
+}
+_TRIAL_SECTIONS = ("mixture", "model", "training", "detection")
+RECIPE_FIELDS = ("mixture.box", "mixture.variance", "mixture.alpha")
+SHAPE_FIELDS = ("mixture.n_components", "mixture.dim")
+GIVEN_FIELDS = ("mixture.means", "mixture.variances", "mixture.weights")
+
+
+@cache
+def all_fields() -> dict[str, Field]:
+    """List the fields of every section by dotted name."""
+    listed: dict[str, Field] = {}
+    for section, config in SECTIONS.items():
+        listed |= section_fields(section, config, fixed_only=_FIXED_ONLY.get(section, ()))
+    return listed
+
+
+@cache
+def replicate_fields() -> dict[str, Field]:
+    """List the fields of `replicates:`."""
+    return section_fields("replicates", Replicates)
+
+
+def make_cell(values: Mapping[str, Any]) -> Cell:
+    """Build the configurations of a cell from what is set, by dotted name."""
+    parts: dict[str, list[tuple[str, Any]]] = {section: [] for section in _TRIAL_SECTIONS}
+    for path, value in values.items():
+        section, _, leaf = path.partition(".")
+        if section in parts:
+            parts[section].append((leaf, value))
+    return Cell(**{name: _make_section(name, tuple(held)) for name, held in parts.items()})
+
+
+@lru_cache(maxsize=100_000)
+def _make_section(section: str, values: tuple[tuple[str, Any], ...]) -> Any:
+    named = dict(values)
+    if named.get("means") is not None:
+        named |= {"n_components": len(named["means"]), "dim": len(named["means"][0])}
+    return SECTIONS[section](**named)
+
+
+def is_excluded(cell: Cell, exclusion: Exclusion) -> bool:
+    """Whether an exclusion matches a cell."""
+    return all(cell.get(name) in values for name, values in exclusion)
+
+
+def checkpoint_epochs(training: TrainingConfig) -> frozenset[int]:
+    """Return the epochs at whose end a checkpoint is recorded.
+
+    Parameters
+    ----------
+    training : TrainingConfig
+
+    Returns
+    -------
+    frozenset of int
+        Counted from 1; always holds the last epoch.
+
+    Examples
+    --------
+    >>> sorted(checkpoint_epochs(TrainingConfig(epochs=25, checkpoints=10)))
+    [10, 20, 25]
+    """
+    wanted = training.checkpoints
+    if isinstance(wanted, int):
+        wanted = tuple(range(wanted, training.epochs + 1, wanted))
+    return frozenset((*wanted, training.epochs))

@@ -1,0 +1,255 @@
+"""The true Gaussian mixture: drawn from a recipe or given, with everything that is known about it.
+
+Symbols: K components, D dimensions, weights w_k, means m_k, diagonal variances v_k;
+p(x) = sum_k w_k N(x; m_k, diag(v_k)). All arrays are float64; log densities are in nats.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from scipy.special import logsumexp
+
+from study.config import MixtureConfig
+from study.data.original import original_draw
+from study.data.seeds import numpy_generator
+
+WEIGHT_SUM_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrueMixture:
+    """A Gaussian mixture with diagonal covariances, known exactly.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_components,)
+        Non-negative, summing to 1.
+    means : ndarray of shape (n_components, n_features)
+    variances : ndarray of shape (n_components, n_features)
+        Positive.
+
+    Raises
+    ------
+    ValueError
+        If the shapes disagree, a variance is not positive, or the weights are no distribution.
+    """
+
+    weights: Float64[np.ndarray, " components"]
+    means: Float64[np.ndarray, "components features"]
+    variances: Float64[np.ndarray, "components features"]
+
+    def __post_init__(self) -> None:
+        if self.means.shape != self.variances.shape or len(self.means) != len(self.weights):
+            raise ValueError(
+                "mixture means, variances and weights must have shapes (K, D), (K, D) and (K,); "
+                f"got {self.means.shape}, {self.variances.shape} and {self.weights.shape}"
+            )
+        if not np.all(self.variances > 0):
+            raise ValueError(
+                f"mixture variances must be positive; the smallest is {self.variances.min()}"
+            )
+        total = self.weights.sum()
+        if self.weights.min() < 0 or abs(total - 1) > WEIGHT_SUM_TOLERANCE:
+            raise ValueError(
+                "mixture weights must be non-negative and sum to 1; "
+                f"the smallest is {self.weights.min()} and the sum is {total}"
+            )
+
+    @property
+    def n_components(self) -> int:
+        """K."""
+        return self.means.shape[0]
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return self.means.shape[1]
+
+    def sample(
+        self, n_samples: int, rng: np.random.Generator
+    ) -> tuple[Float64[np.ndarray, "samples features"], Int64[np.ndarray, " samples"]]:
+        """Draw points and the components they come from.
+
+        Parameters
+        ----------
+        n_samples : int
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        points : ndarray of shape (n_samples, n_features)
+        labels : ndarray of shape (n_samples,)
+        """
+        labels = rng.choice(self.n_components, size=n_samples, p=self.weights)
+        noise = rng.standard_normal((n_samples, self.dim))
+        points = self.means[labels] + np.sqrt(self.variances)[labels] * noise
+        return points, labels.astype(np.int64)
+
+    def mahalanobis_sq(
+        self, points: Float64[np.ndarray, "samples features"]
+    ) -> Float64[np.ndarray, "samples components"]:
+        """Return each point's squared Mahalanobis distance to each component.
+
+        Parameters
+        ----------
+        points : ndarray of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+        """
+        # One component at a time: (n_samples, n_components, n_features) would not fit for large D.
+        columns = [
+            ((points - mean) ** 2 / variance).sum(axis=1)
+            for mean, variance in zip(self.means, self.variances, strict=True)
+        ]
+        return np.stack(columns, axis=1)
+
+    def log_prob(
+        self, points: Float64[np.ndarray, "samples features"]
+    ) -> Float64[np.ndarray, " samples"]:
+        """Return the log density of each point.
+
+        Parameters
+        ----------
+        points : ndarray of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            In nats.
+        """
+        return np.asarray(logsumexp(self._log_joint(points), axis=1))
+
+    def posterior(
+        self, points: Float64[np.ndarray, "samples features"]
+    ) -> Float64[np.ndarray, "samples components"]:
+        """Return the probability of each component given each point.
+
+        Parameters
+        ----------
+        points : ndarray of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+            Rows sum to 1.
+        """
+        log_joint = self._log_joint(points)
+        return np.exp(log_joint - logsumexp(log_joint, axis=1, keepdims=True))
+
+    def covariance(self) -> Float64[np.ndarray, "features features"]:
+        """Return the covariance of the whole mixture; its largest eigenvalue is lambda_1.
+
+        Returns
+        -------
+        ndarray of shape (n_features, n_features)
+        """
+        centered = self.means - self.weights @ self.means
+        between = (self.weights[:, None] * centered).T @ centered
+        return between + np.diag(self.weights @ self.variances)
+
+    def _log_joint(
+        self, points: Float64[np.ndarray, "samples features"]
+    ) -> Float64[np.ndarray, "samples components"]:
+        """Return log w_k + log N(x; m_k, v_k); -inf where a weight is 0."""
+        with np.errstate(divide="ignore"):
+            log_weights = np.log(self.weights)
+        log_scale = 0.5 * np.log(2 * np.pi * self.variances).sum(axis=1)
+        return log_weights - log_scale - 0.5 * self.mahalanobis_sq(points)
+
+
+def draw_mixture(config: MixtureConfig, data_seed: int) -> TrueMixture:
+    """Draw the mixture that a recipe and a data seed define, or return the given one.
+
+    Parameters
+    ----------
+    config : MixtureConfig
+    data_seed : int
+        Ignored when the mixture is given.
+
+    Returns
+    -------
+    TrueMixture
+
+    Raises
+    ------
+    ValueError
+        If a given mixture is incomplete or no mixture.
+    """
+    given = (config.means, config.variances, config.weights)
+    if any(part is not None for part in given):
+        return _given_mixture(config)
+    rng = numpy_generator("mixture", data_seed)
+    shape = (config.n_components, config.dim)
+    box = _box_half_width(config)
+    return TrueMixture(
+        means=rng.uniform(-box, box, shape),
+        variances=rng.uniform(*config.variance, shape),
+        weights=rng.dirichlet(np.full(config.n_components, config.alpha)),
+    )
+
+
+def draw_training_points(
+    config: MixtureConfig, mixture: TrueMixture, data_seed: int
+) -> tuple[Float64[np.ndarray, "samples features"], Int64[np.ndarray, " samples"]]:
+    """Draw the training points of a mixture.
+
+    Parameters
+    ----------
+    config : MixtureConfig
+    mixture : TrueMixture
+        What `draw_mixture` returned for the same configuration and seed.
+    data_seed : int
+
+    Returns
+    -------
+    points : ndarray of shape (n_samples, n_features)
+    labels : ndarray of shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        If the original's own points are asked for with another mixture or number of points.
+    """
+    if config.training_points == "fresh":
+        return mixture.sample(config.n_samples, numpy_generator("training_points", data_seed))
+    original = original_draw()
+    if config.n_samples != len(original.points):
+        raise ValueError(
+            f"mixture.n_samples must be {len(original.points):,} with training_points: original; "
+            f"got {config.n_samples:,}; leave it out or use training_points: fresh"
+        )
+    if mixture.means.shape != original.means.shape or not np.allclose(
+        mixture.means, original.means, rtol=0, atol=1e-6
+    ):
+        raise ValueError(
+            "mixture.training_points: original needs the original report's mixture as means, "
+            "variances and weights (python -m study.data.original prints them); or use fresh"
+        )
+    return original.points.copy(), original.labels.copy()
+
+
+def _given_mixture(config: MixtureConfig) -> TrueMixture:
+    if config.means is None or config.variances is None or config.weights is None:
+        raise ValueError("a given mixture needs means, variances and weights; one is missing")
+    weights = np.asarray(config.weights, dtype=np.float64)
+    mixture = TrueMixture(
+        means=np.asarray(config.means, dtype=np.float64),
+        variances=np.asarray(config.variances, dtype=np.float64),
+        weights=weights,
+    )
+    # A file may carry rounded weights; NumPy's own tolerance in `choice` is tighter than ours.
+    return TrueMixture(
+        means=mixture.means, variances=mixture.variances, weights=weights / weights.sum()
+    )
+
+
+def _box_half_width(config: MixtureConfig) -> float:
+    """Return the half-width; "density" keeps the original's components per unit volume."""
+    if config.box == "density":
+        return float(10.0 * (config.n_components / 10) ** (1 / config.dim))
+    return float(config.box)

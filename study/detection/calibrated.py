@@ -1,0 +1,124 @@
+"""The calibrated search: a scout on few points, moves on all of them, then the rest of the range.
+
+The search over-fits a subsample (the scout), merges down to one component, and refines around the
+best k there, where an iteration is cheap. The fits found start EM on all points, and the same
+moves go on there until none of them improves anything.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from study.detection.cloud import Cloud, FloatArray, IntArray
+from study.detection.likelihood_path import PathSearch
+
+# The scout sees this many points; clouds up to 1.5 times as large are searched directly.
+SCOUT_SIZE = 2500
+# Components of the over-fitted start.
+OVERFIT = 20
+# Beyond so many components a second independent start is worth its time.
+FEW_COMPONENTS = 12
+# Refinement on all points stops after this many iterations times components: ten times what the
+# report's data needs. It binds on clouds that no mixture of few Gaussians fits.
+REFINE_EFFORT = 12_000
+# EM of a fit carried over from the scout stops at this gain (nats) per iteration.
+CARRIED_NATS = 1.0
+
+
+def search_path(
+    points: FloatArray, *, k_min: int, k_max: int, restarts: int = 1, seed: int = 0
+) -> PathSearch:
+    """Find good mixtures of a cloud for a range of k.
+
+    Parameters
+    ----------
+    points : ndarray, shape (n, D), float64
+        In a canonical order if the answer must not depend on the order.
+    k_min, k_max : int
+        Range of k; it ends early once BIC has risen five times in a row.
+    restarts : int
+        Independent over-fitted starts.
+    seed : int
+
+    Returns
+    -------
+    PathSearch
+        Finished: `fits` holds a contiguous range of k from k_min.
+    """
+    generator = np.random.default_rng(seed)
+    cloud = Cloud(points)
+    path = PathSearch(cloud, generator, k_min=k_min, k_max=k_max)
+    n_starts = 0
+    while n_starts < restarts * _starts_needed(path):
+        attempt = PathSearch(cloud, generator, k_min=k_min, k_max=k_max)
+        if cloud.n_samples > 1.5 * SCOUT_SIZE:
+            _scout(attempt)
+        else:
+            _merge_path(attempt)
+        attempt.refine(deep=True, effort=REFINE_EFFORT)
+        path.absorb(attempt)
+        n_starts += 1
+    refined = -1
+    while refined != path.best_k():
+        path.refine(deep=True, effort=REFINE_EFFORT)
+        refined = path.best_k()
+        path.extend()
+    if path.best_k() < k_max:
+        path.polish()
+    path.finish()
+    return path
+
+
+def _starts_needed(path: PathSearch) -> int:
+    """Return how many independent starts the number of components calls for."""
+    if not path.fits or path.best_k() == path.k_max:
+        return 1
+    return 1 if path.best_k() <= FEW_COMPONENTS else 2
+
+
+def _merge_path(path: PathSearch) -> None:
+    start = max(path.k_min, min(OVERFIT, path.k_max))
+    path.overfit(_k_means(path.cloud.points, start, path.generator))
+    start = max(path.fits)
+    for k in range(start, path.k_min, -1):
+        path.merge_down(k, 1)
+
+
+def _scout(path: PathSearch) -> None:
+    """Search a subsample and carry its fits over to all points."""
+    chosen = path.generator.permutation(path.n_samples)[:SCOUT_SIZE]
+    # The price of all points, plus the optimism of a fit on fewer (half a nat per parameter).
+    price = path.price * SCOUT_SIZE / path.n_samples + 0.5
+    few = Cloud(path.cloud.points[chosen])
+    scout = PathSearch(few, path.generator, k_min=path.k_min, k_max=path.k_max, price=price)
+    _merge_path(scout)
+    scout.refine(deep=False)
+    best = scout.best_k()
+    for k in range(path.k_min, min(best + 3, max(scout.fits)) + 1):
+        mixture = scout.fits[k].mixture
+        start = mixture._replace(means=mixture.means + few.centre)
+        path.offer(start, tol_nats=CARRIED_NATS, max_iter=40 if k >= best - 3 else 10)
+
+
+def _k_means(cloud: FloatArray, k: int, generator: np.random.Generator) -> IntArray:
+    """Return k-means labels (n,) from greedy seeding and a few passes.
+
+    scikit-learn's adds partial sums in the order its threads finish; this gives the same bits.
+    """
+    centres = np.empty((k, cloud.shape[1]))
+    centres[0] = cloud[generator.integers(len(cloud))]
+    nearest = ((cloud - centres[0]) ** 2).sum(1)
+    for j in range(1, k):
+        total = nearest.cumsum()
+        places = np.searchsorted(total, generator.random(4) * total[-1])
+        candidates = cloud[np.minimum(places, len(cloud) - 1)]
+        distances = np.minimum(nearest, ((cloud - candidates[:, None]) ** 2).sum(-1))
+        chosen = int(distances.sum(1).argmin())
+        centres[j], nearest = candidates[chosen], distances[chosen]
+    for _ in range(8):
+        apart = (centres * centres).sum(1) - 2.0 * (cloud @ centres.T)
+        labels: IntArray = apart.argmin(1)
+        counts = np.bincount(labels, minlength=k)
+        sums = np.stack([np.bincount(labels, column, minlength=k) for column in cloud.T], 1)
+        centres = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centres)
+    return labels

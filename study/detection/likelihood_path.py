@@ -1,0 +1,318 @@
+"""The likelihood path: the best mixture known for each number of components, improved by moves.
+
+Symbols: n points in D dimensions, k components, l(k) the best total log likelihood (nats) known
+with k, p(k) the free parameters. The *cost* of k is price x p(k) - l(k); with the price
+(log n) / 2 it is half of BIC.
+
+Moves propose mixtures from the best ones of neighbouring k; EM finishes every proposal.
+
+References
+----------
+Ueda, Nakano, Ghahramani, Hinton, "SMEM algorithm for mixture models", Neural Computation 2000,
+https://doi.org/10.1162/089976600300015088
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from study.detection.cloud import Cloud, IntArray, Mixture, n_parameters
+from study.detection.compiled import em as compiled_em
+from study.detection.moves import Split, add_component, merge_costs, merge_pair, split_component
+from study.detection.outliers import outlier_components
+from study.detection.splits import SplitCache, forecast_splits
+
+# Widths (below, above the best k) of the two refinement sweeps.
+SWEEPS = ((2, 2), (3, 3))
+# The range of k is long enough once BIC has risen this many times in a row.
+RISES = 5
+POLISH_EFFORT = 3_000
+# A fit that gains less (nats) does not start another round of moves.
+NOTABLE_NATS = 0.5
+# EM stops at this gain (nats) per iteration: of a proposal, when polished.
+PROPOSAL_NATS = 0.3
+POLISHED_NATS = 0.01
+# EM ends a merge at least this share of Runnalls' bound below the start ...
+MERGE_LOSS_SHARE = 0.3
+# ... and a split at most this much above its forecast.
+SPLIT_GAIN_FACTOR = 1.3
+SPLIT_GAIN_SLACK = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class PathFit:
+    """One mixture on the path.
+
+    Parameters
+    ----------
+    mixture : Mixture
+        Centred.
+    log_likelihood : float
+        Total, nats.
+    converged : bool
+    entropy : float
+        Of the posterior labels, total, nats; known once the path is finished.
+    """
+
+    mixture: Mixture
+    log_likelihood: float
+    converged: bool
+    entropy: float = math.nan
+
+
+class PathSearch:
+    """Best known mixtures of one cloud for each k, and the moves that improve them.
+
+    Parameters
+    ----------
+    cloud : Cloud
+    generator : numpy Generator
+        For every draw.
+    k_min, k_max : int
+        No fit outside this range is tried.
+    price : float, optional
+        What one parameter must gain (nats in total); BIC's (log n) / 2 by default.
+
+    Attributes
+    ----------
+    fits : dict of int to PathFit
+    n_iterations : int
+        EM iterations so far.
+    effort : int
+        The same, each counted with its number of components.
+    n_repairs : int
+        Fits replaced by `finish` because the likelihood fell from k - 1 to k.
+    """
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        generator: np.random.Generator,
+        *,
+        k_min: int,
+        k_max: int,
+        price: float | None = None,
+    ) -> None:
+        self.cloud = cloud
+        self.n_samples = cloud.n_samples
+        self.generator = generator
+        self.k_min, self.k_max = k_min, k_max
+        self.price = 0.5 * math.log(self.n_samples) if price is None else price
+        self.fits: dict[int, PathFit] = {}
+        self.n_iterations = self.effort = self.n_repairs = 0
+        # Log likelihood of the fit that each kind of move was last tried on, by (move, k).
+        self._tried: dict[tuple[str, int], float] = {}
+        self._forecasts = SplitCache()
+
+    def cost(self, k: int) -> float:
+        """Return the criterion (nats, lower is better) of the best fit with k components."""
+        return self.price * n_parameters(k, self.cloud.dim) - self.fits[k].log_likelihood
+
+    def best_k(self) -> int:
+        """Return the k of lowest cost; the smaller one in a tie."""
+        return min(sorted(self.fits), key=self.cost)
+
+    def known(self, k: int) -> float:
+        """Return the best log likelihood known with k components."""
+        return self.fits[k].log_likelihood if k in self.fits else -math.inf
+
+    def offer(
+        self, start: Mixture, *, tol_nats: float = PROPOSAL_NATS, max_iter: int = 60
+    ) -> bool:
+        """Finish a proposal by EM, keep it if best with its k, tell whether that was notable.
+
+        It is given up as soon as its log likelihood, extrapolated generously, would end below
+        the best known.
+        """
+        k = len(start.weights)
+        known = self.known(k)
+        end = self.cloud.climb(
+            start, tol_nats=tol_nats, max_iter=max_iter, rule=compiled_em.PROPOSAL, known=known
+        )
+        self._count(end.n_iter, k)
+        if end.hopeless or not end.log_likelihood > known:
+            return False
+        self.fits[k] = PathFit(end.mixture, end.log_likelihood, end.converged)
+        return end.log_likelihood > known + NOTABLE_NATS
+
+    def _count(self, n_iter: int, k: int) -> None:
+        self.n_iterations += n_iter
+        self.effort += n_iter * k
+
+    def overfit(self, labels: IntArray) -> None:
+        """Start the path from labelled points, a component for each label."""
+        start = self.cloud.from_labels(labels)
+        self.offer(start)
+        if len(start.weights) not in self.fits:
+            raise np.linalg.LinAlgError("the likelihood of the start is not a number")
+
+    def _is_new(self, move: str, k: int) -> bool:
+        """Tell whether the fit with k improved notably since the move was last tried on it."""
+        current = self.fits[k].log_likelihood
+        if current < self._tried.get((move, k), -math.inf) + NOTABLE_NATS:
+            return False
+        self._tried[move, k] = current
+        return True
+
+    def merge_down(self, k: int, n_candidates: int) -> bool:
+        """Propose fits with k - 1 components from the best with k."""
+        if k <= self.k_min or k not in self.fits or not self._is_new("merge", k):
+            return False
+        fit = self.fits[k]
+        costs = merge_costs(fit.mixture).ravel()
+        ranked = np.argsort(costs)[: min(n_candidates, k * (k - 1) // 2)].tolist()
+        if np.isinf(costs[ranked[0]]):
+            raise np.linalg.LinAlgError("no two components have a joint covariance")
+        improved = False
+        for flat in ranked:
+            # EM wins back about half of the bound: hopeless proposals are not started.
+            forecast = fit.log_likelihood - MERGE_LOSS_SHARE * self.n_samples * costs[flat]
+            if forecast >= self.known(k - 1) and costs[flat] <= 4.0 * costs[ranked[0]] + 1e-3:
+                improved |= self.offer(merge_pair(fit.mixture, *divmod(flat, k)))
+        return improved
+
+    def split_up(self, k: int, n_candidates: int) -> bool:
+        """Propose fits with k + 1 components from the best with k."""
+        if k >= self.k_max or k not in self.fits or not self._is_new("split", k):
+            return False
+        fit = self.fits[k]
+        ranked = sorted(self._split_forecasts(fit.mixture), key=lambda pair: -pair[1].gain)
+        improved = False
+        for component, split in ranked[:n_candidates]:
+            hope = fit.log_likelihood + SPLIT_GAIN_FACTOR * split.gain + SPLIT_GAIN_SLACK
+            if hope >= self.known(k + 1) and split.gain >= 0.3 * ranked[0][1].gain:
+                improved |= self.offer(split_component(fit.mixture, component, split.children))
+        return improved
+
+    def swap(self, k: int, n_candidates: int) -> bool:
+        """Propose fits with k components: one of the best is split while a pair is merged."""
+        if k < 2 or not self._is_new("swap", k):
+            return False
+        mixture = self.fits[k].mixture
+        proposals = []
+        for component, split in self._split_forecasts(mixture):
+            apart = split_component(mixture, component, split.children)
+            costs = self.n_samples * merge_costs(apart)
+            costs[k - 1, k] = np.inf  # not the two parts again
+            for flat in np.argsort(costs, axis=None)[:2].tolist():
+                if np.isfinite(costs.flat[flat]):
+                    proposals.append((split.gain - 0.5 * costs.flat[flat], apart, flat))
+        proposals.sort(key=lambda proposal: -proposal[0])
+        improved = False
+        for _, apart, flat in proposals[:n_candidates]:
+            improved |= self.offer(merge_pair(apart, *divmod(flat, k + 1)))
+        return improved
+
+    def add_outliers(self, k: int, n_candidates: int) -> bool:
+        """Propose fits with k + 1 components: a new one on points that the best leaves out."""
+        if k >= self.k_max or k not in self.fits or not self._is_new("add", k):
+            return False
+        fit = self.fits[k]
+        improved = False
+        for gain, addition in outlier_components(self.cloud, fit.mixture)[:n_candidates]:
+            if fit.log_likelihood + gain + SPLIT_GAIN_SLACK > self.known(k + 1):
+                improved |= self.offer(add_component(fit.mixture, addition))
+        return improved
+
+    def _split_forecasts(self, mixture: Mixture) -> list[tuple[int, Split]]:
+        known = self._forecasts.find(mixture)
+        new = [entry for entry in known if isinstance(entry, int)]
+        if new:
+            splits = forecast_splits(self.cloud, mixture, new, self.generator)
+            self._forecasts.add(mixture, new, splits)
+            for j, split in zip(new, splits, strict=True):
+                known[j] = split
+        return [(j, split) for j, split in enumerate(known) if isinstance(split, Split)]
+
+    def refine(self, *, deep: bool, effort: float = math.inf) -> None:
+        """Split up and merge down around the best k until nothing improves.
+
+        A round that improves nothing hands over to a more expensive one; any improvement starts
+        again with the cheapest. Nothing is refined once the cap itself is the best: the answer is
+        "at the ceiling" either way.
+        """
+        stage, limit = 0, self.effort + effort
+        n_stages = len(SWEEPS) + 1 if deep else 1
+        while stage < n_stages and self.effort < limit and self.best_k() < self.k_max:
+            improved = self._sweep(*SWEEPS[stage]) if stage < len(SWEEPS) else self._dig()
+            stage = 0 if improved else stage + 1
+
+    def _sweep(self, below: int, above: int) -> bool:
+        best = self.best_k()
+        low, high = max(self.k_min, best - below), min(self.k_max, best + above)
+        improved = [self.split_up(k, 2) for k in range(low, high)]
+        improved += [self.merge_down(k, 2) for k in range(high, low, -1)]
+        return any(improved)
+
+    def _dig(self) -> bool:
+        best = self.best_k()
+        improved = [self.swap(best, 8)]
+        improved += [self.add_outliers(k, 2) for k in (best, best - 1)]
+        return any(improved)
+
+    def extend(self) -> None:
+        """Split up until the cost has risen RISES times in a row, or the cap is reached."""
+        while (top := max(self.fits)) < self.k_max:
+            last = [self.cost(k) for k in range(top - RISES, top + 1) if k in self.fits]
+            if len(last) > RISES and all(np.diff(last) > 0):
+                break
+            self._tried.pop(("split", top), None)
+            self.split_up(top, 1)
+            if top + 1 not in self.fits:
+                break
+
+    def polish(self, *, window_nats: float = 10.0) -> None:
+        """Run EM to convergence where the cost is close to the lowest, the best k first."""
+        lowest, limit = self.cost(self.best_k()), self.effort + POLISH_EFFORT
+        for k in sorted(self.fits, key=self.cost):
+            if self.cost(k) < lowest + window_nats and self.effort < limit:
+                self._converge(k, limit)
+
+    def _converge(self, k: int, limit: int) -> None:
+        end = self.cloud.climb(
+            self.fits[k].mixture,
+            tol_nats=POLISHED_NATS,
+            max_iter=1 + (limit - self.effort) // k,
+            rule=compiled_em.PATIENT,
+        )
+        self._count(end.n_iter, k)
+        self.fits[k] = PathFit(end.mixture, end.log_likelihood, end.converged)
+
+    def absorb(self, other: PathSearch) -> None:
+        """Take over the fits of another search of the same cloud that are better."""
+        for k, fit in other.fits.items():
+            if fit.log_likelihood > self.known(k):
+                self.fits[k] = fit
+                for move in ("merge", "split", "swap", "add"):
+                    # What was tried on this very fit need not be tried again.
+                    self._tried[move, k] = other._tried.get((move, k), -math.inf)
+        self.n_iterations += other.n_iterations
+        self.effort += other.effort
+
+    def finish(self) -> None:
+        """Evaluate every fit exactly and repair the path where the likelihood falls with k."""
+        for k in sorted(self.fits):
+            self._evaluate(k)
+            fall = self.known(k - 1) - self.known(k)
+            if fall > 0.0:
+                self.n_repairs += 1
+            if fall > NOTABLE_NATS:
+                self._tried.pop(("split", k - 1), None)
+                self.split_up(k - 1, 1)
+                self._evaluate(k)
+            if self.known(k) < self.known(k - 1):
+                # Two equal halves have exactly the likelihood of the whole.
+                below = self.fits[k - 1]
+                _, means, covariances = (part[:1] for part in below.mixture)
+                halves = Mixture(np.full(2, 0.5), means.repeat(2, 0), covariances.repeat(2, 0))
+                doubled = split_component(below.mixture, 0, halves)
+                self.fits[k] = PathFit(doubled, below.log_likelihood, below.converged)
+                self._evaluate(k)
+
+    def _evaluate(self, k: int) -> None:
+        fit = self.fits[k]
+        log_likelihood, entropy = self.cloud.score(fit.mixture)
+        self.fits[k] = PathFit(fit.mixture, log_likelihood, fit.converged, entropy)

@@ -1,0 +1,363 @@
+"""Counting modes: the original's protocol and the calibrated one, whole BIC curve in hand.
+
+Symbols: n points in D dimensions, k components; k* minimises BIC(k) = -2 l(k) + p(k) log n over
+the curve, where l is the total log likelihood (nats) and p(k) = k (1 + D + D (D + 1) / 2) - 1.
+ICL(k) = BIC(k) + 2 x the entropy (nats, in total) of the posterior component labels.
+
+References
+----------
+Biernacki, Celeux, Govaert, "Assessing a mixture model for clustering with the integrated
+completed likelihood", IEEE TPAMI 2000, https://doi.org/10.1109/34.865189
+Li, Ray, Lindsay, "A nonparametric statistical approach to clustering via mode identification",
+JMLR 2007, https://www.jmlr.org/papers/v8/li07a.html
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+
+from study.config import DetectionConfig, Protocol
+from study.data.mixture import TrueMixture
+from study.detection.calibrated import search_path
+from study.detection.cloud import Cloud, FloatArray, Mixture, n_parameters
+from study.detection.likelihood_path import PathSearch
+
+ORIGINAL_KS = range(5, 15)
+ORIGINAL_SEED = 42
+# scikit-learn's defaults: mean log likelihood (nats) and iterations.
+ORIGINAL_TOLERANCE = 1e-3
+ORIGINAL_MAX_ITER = 100
+
+
+@dataclass(frozen=True, slots=True)
+class FittedMixture:
+    """A fitted Gaussian mixture in data units.
+
+    Parameters
+    ----------
+    weights : ndarray, shape (k,)
+    means : ndarray, shape (k, D)
+    covariances : ndarray, shape (k, D, D)
+    """
+
+    weights: FloatArray
+    means: FloatArray
+    covariances: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class ModeCount:
+    """What counting the modes of one point set found, and what it cost.
+
+    Parameters
+    ----------
+    k : int
+        k*, the number of components with the lowest BIC.
+    ks : ndarray of int, shape (n_k,)
+        The curve's abscissa, ascending.
+    log_likelihood, bic, icl : ndarray, shape (n_k,)
+        Total log likelihood (nats), BIC and ICL of the best fit found for each k.
+    converged : ndarray of bool, shape (n_k,)
+    at_ceiling : bool
+        k* is the largest k that the protocol allows: the count is right-censored.
+    at_floor : bool
+        k* is the smallest k tried and that is above 1: the count is left-censored.
+    n_repairs : int
+        Fits on the curve that had to be replaced because the likelihood fell from k - 1 to k.
+    fitted : FittedMixture
+        The mixture at k*.
+    n_iterations : int
+        EM iterations on the whole point set.
+    wall_time_s : float
+    """
+
+    k: int
+    ks: NDArray[np.int64]
+    log_likelihood: FloatArray
+    bic: FloatArray
+    icl: FloatArray
+    converged: NDArray[np.bool_]
+    at_ceiling: bool
+    at_floor: bool
+    n_repairs: int
+    fitted: FittedMixture
+    n_iterations: int
+    wall_time_s: float
+
+
+def detect_modes(
+    points: FloatArray,
+    *,
+    protocol: Protocol,
+    k_min: int = 1,
+    k_max: int = 40,
+    restarts: int = 1,
+    seed: int = 0,
+) -> ModeCount:
+    """Count the modes of a point set by BIC over Gaussian mixtures.
+
+    Parameters
+    ----------
+    points : ndarray, shape (n, D)
+    protocol : "original" or "calibrated"
+        "original": scikit-learn's GaussianMixture, full covariance, k = 5..14, random_state 42,
+        defaults; the remaining arguments are ignored. "calibrated": the split-and-merge path.
+    k_min, k_max : int
+        Range of the calibrated protocol. The range tried ends early once BIC has risen for five
+        consecutive k; reaching k_max as the minimum sets `at_ceiling`.
+    restarts : int
+        Independent over-fitted starts of the calibrated protocol.
+    seed : int
+        Seeds the calibrated protocol.
+
+    Returns
+    -------
+    ModeCount
+
+    Raises
+    ------
+    ValueError
+        When points are not a finite (n, D) array, are too few for k_min components, or the range
+        or number of restarts is not possible.
+    """
+    started = time.perf_counter()
+    cloud = _checked(points)
+    if protocol not in get_args(Protocol):
+        raise ValueError(f"protocol: must be one of {get_args(Protocol)}, got {protocol!r}")
+    if protocol == "original":
+        return _count_original(cloud, started)
+    if not 1 <= k_min <= k_max:
+        raise ValueError(f"k_min: need 1 <= k_min <= k_max, got k_min={k_min}, k_max={k_max}")
+    if restarts < 1:
+        raise ValueError(f"restarts: must be at least 1, got {restarts}")
+    # A canonical order makes the answer independent of the order of the points.
+    ordered = cloud[np.lexsort(cloud.T)]
+    n_distinct = 1 + int((ordered[1:] != ordered[:-1]).any(axis=1).sum())
+    # Fewer parameters than points, and no component without a point of its own.
+    k_cap = min(k_max, n_distinct, len(cloud) // (n_parameters(1, cloud.shape[1]) + 1))
+    if k_cap < k_min:
+        raise ValueError(
+            f"points: {len(cloud)} points in {cloud.shape[1]} dimensions allow at most {k_cap} "
+            f"components, k_min is {k_min}; draw more points or lower k_min"
+        )
+    try:
+        path = search_path(ordered, k_min=k_min, k_max=k_cap, restarts=restarts, seed=seed)
+    except np.linalg.LinAlgError:
+        raise ValueError(
+            f"points: covariances are singular to working precision at this scale (standard "
+            f"deviations {np.array2string(cloud.std(axis=0), precision=3)}, ridge 1e-06); "
+            "divide the points by their scale or drop far outliers"
+        ) from None
+    return _summarize(path, n_distinct, started)
+
+
+def count_modes(points: FloatArray, detection: DetectionConfig) -> dict[Protocol, ModeCount]:
+    """Count the modes of a point set by every protocol of a configuration.
+
+    Parameters
+    ----------
+    points : ndarray, shape (n, D)
+    detection : DetectionConfig
+
+    Returns
+    -------
+    dict of str to ModeCount
+
+    Raises
+    ------
+    ValueError
+        As `detect_modes`.
+    """
+    return {
+        protocol: detect_modes(
+            points,
+            protocol=protocol,
+            k_min=detection.k_min,
+            k_max=detection.k_max,
+            restarts=detection.restarts,
+            seed=detection.seed,
+        )
+        for protocol in detection.protocols
+    }
+
+
+def _checked(points: FloatArray) -> FloatArray:
+    cloud = np.ascontiguousarray(points, dtype=np.float64)
+    if cloud.ndim != 2 or not cloud.size:
+        raise ValueError(f"points: need shape (n, D), got {cloud.shape}; reshape the array")
+    if not np.isfinite(cloud).all():
+        bad = int((~np.isfinite(cloud).all(axis=1)).sum())
+        raise ValueError(f"points: {bad} rows hold NaN or infinity; drop them before counting")
+    return cloud
+
+
+def _count_original(cloud: FloatArray, started: float) -> ModeCount:
+    if len(cloud) < max(ORIGINAL_KS):
+        raise ValueError(
+            f"points: the original protocol fits up to {max(ORIGINAL_KS)} components and needs "
+            f"at least as many points, got {len(cloud)}; draw more points"
+        )
+    data = Cloud(cloud)
+    tol_nats = ORIGINAL_TOLERANCE * len(cloud)
+    ends = [
+        data.climb(_kmeans_start(data, cloud, k), tol_nats=tol_nats, max_iter=ORIGINAL_MAX_ITER)
+        for k in ORIGINAL_KS
+    ]
+    scores = [data.score(end.mixture) for end in ends]
+    log_likelihood, entropy = np.array(scores).T
+    n_free = np.array([n_parameters(k, cloud.shape[1]) for k in ORIGINAL_KS])
+    bic = n_free * np.log(len(cloud)) - 2.0 * log_likelihood
+    at = int(bic.argmin())
+    return ModeCount(
+        k=ORIGINAL_KS[at],
+        ks=np.array(ORIGINAL_KS),
+        log_likelihood=log_likelihood,
+        bic=bic,
+        icl=bic + 2.0 * entropy,
+        converged=np.array([end.converged for end in ends]),
+        at_ceiling=at == len(bic) - 1,
+        at_floor=at == 0,
+        n_repairs=0,
+        fitted=_in_data_units(ends[at].mixture, data),
+        n_iterations=sum(end.n_iter for end in ends),
+        wall_time_s=time.perf_counter() - started,
+    )
+
+
+def _in_data_units(mixture: Mixture, cloud: Cloud) -> FittedMixture:
+    weights, means, covariances = mixture
+    return FittedMixture(weights, means + cloud.centre, covariances)
+
+
+def _kmeans_start(data: Cloud, cloud: FloatArray, k: int) -> Mixture:
+    """Start as scikit-learn's GaussianMixture does: one run of k-means, then an M-step."""
+    rng = np.random.RandomState(ORIGINAL_SEED)
+    with warnings.catch_warnings():
+        # Fewer distinct points than clusters: empty ones get no weight, as in scikit-learn.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        labels = KMeans(k, n_init=1, random_state=rng).fit(cloud).labels_
+    return data.from_labels(labels[data.order])
+
+
+def _summarize(path: PathSearch, n_distinct: int, started: float) -> ModeCount:
+    ks = np.array(sorted(path.fits))
+    fits = [path.fits[k] for k in ks.tolist()]
+    log_likelihood = np.array([fit.log_likelihood for fit in fits])
+    n_free = np.array([n_parameters(k, path.cloud.dim) for k in ks.tolist()])
+    bic = n_free * np.log(path.n_samples) - 2.0 * log_likelihood
+    at = int(bic.argmin())
+    k = int(ks[at])
+    return ModeCount(
+        k=k,
+        ks=ks,
+        log_likelihood=log_likelihood,
+        bic=bic,
+        icl=bic + 2.0 * np.array([fit.entropy for fit in fits]),
+        converged=np.array([fit.converged for fit in fits]),
+        at_ceiling=at == len(ks) - 1 and k < n_distinct,
+        at_floor=at == 0 and k > 1,
+        n_repairs=path.n_repairs,
+        fitted=_in_data_units(fits[at].mixture, path.cloud),
+        n_iterations=path.n_iterations,
+        wall_time_s=time.perf_counter() - started,
+    )
+
+
+def fit_from_truth(points: FloatArray, truth: TrueMixture) -> tuple[FittedMixture, float]:
+    """Run EM from the true parameters to convergence.
+
+    Parameters
+    ----------
+    points : ndarray, shape (n, D)
+    truth : TrueMixture
+        K components with diagonal covariances.
+
+    Returns
+    -------
+    FittedMixture
+        K full-covariance components.
+    float
+        Total log likelihood (nats).
+    """
+    cloud = Cloud(_checked(points))
+    covariances = truth.variances[:, :, None] * np.eye(cloud.dim)
+    start = Mixture(truth.weights, truth.means - cloud.centre, covariances)
+    end = cloud.climb(start, tol_nats=1e-9 * cloud.n_samples, max_iter=2000)
+    log_likelihood, _ = cloud.score(end.mixture)
+    return _in_data_units(end.mixture, cloud), log_likelihood
+
+
+def control_gap(points: FloatArray, truth: TrueMixture, count: ModeCount) -> float:
+    """Return how much worse than EM from the truth the search ended, in BIC units.
+
+    Parameters
+    ----------
+    points : ndarray, shape (n, D)
+        Drawn from the truth; the same points that were counted.
+    truth : TrueMixture
+    count : ModeCount
+        The search's answer on `points`.
+
+    Returns
+    -------
+    float
+        BIC of the search at k* minus BIC of EM started at the truth; above 10 the search has
+        failed, below 0 it found a better fit (possibly with another k).
+    """
+    _, log_likelihood = fit_from_truth(points, truth)
+    n_samples, dim = points.shape
+    price = n_parameters(len(truth.weights), dim) * np.log(n_samples)
+    return float(count.bic.min() - (price - 2.0 * log_likelihood))
+
+
+def modal_em(fitted: FittedMixture, *, tol: float = 1e-9, max_iter: int = 5000) -> FloatArray:
+    """Return the local maxima of a Gaussian mixture's density, found uphill from each mean.
+
+    Parameters
+    ----------
+    fitted : FittedMixture
+    tol : float
+        A climb ends when it moves less, in standard deviations of the local components.
+    max_iter : int
+
+    Returns
+    -------
+    ndarray, shape (n_modes, D)
+        In order of density, highest first.
+    """
+    precisions = np.linalg.inv(fitted.covariances)
+    linear = np.einsum("kab,kb->ka", precisions, fitted.means)
+    constant = np.log(fitted.weights) + 0.5 * np.linalg.slogdet(precisions)[1]
+    places = fitted.means.copy()
+    for _ in range(max_iter):
+        gap = places[:, None] - fitted.means
+        log_joint = constant - 0.5 * np.einsum("mka,kab,mkb->mk", gap, precisions, gap)
+        posterior = np.exp(log_joint - log_joint.max(axis=1, keepdims=True))
+        posterior /= posterior.sum(axis=1, keepdims=True)
+        local = np.einsum("mk,kab->mab", posterior, precisions)
+        moved = np.linalg.solve(local, (posterior @ linear)[..., None])[..., 0]
+        step = moved - places
+        length = np.einsum("ma,mab,mb->m", step, local, step)
+        places = moved
+        if length.max() < tol**2:
+            break
+    density = np.logaddexp.reduce(log_joint, axis=1)
+    return _distinct(places[np.argsort(-density)], local[np.argsort(-density)])
+
+
+def _distinct(places: FloatArray, metrics: FloatArray, *, radius: float = 1e-2) -> FloatArray:
+    """Keep the first of places that lie within `radius` local standard deviations."""
+    kept: list[int] = []
+    for i, (place, metric) in enumerate(zip(places, metrics, strict=True)):
+        gaps = places[kept] - place
+        if not (np.einsum("ma,ab,mb->m", gaps, metric, gaps) < radius**2).any():
+            kept.append(i)
+    return places[kept]

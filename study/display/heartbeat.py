@@ -1,0 +1,86 @@
+"""What a run says of itself while it runs: `running.json`, for `study.status` elsewhere.
+
+Who writes is in `lock.json`; this file adds what is in work. It is removed at the end, so one
+that lies beside a dead writer's lock is the last that was known.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from study.display.progress import SweepProgress
+from study.results.folder import ResultsFolder
+from study.results.provenance import timestamp
+
+STATE_NAME = "running.json"
+INTERVAL_S = {"local": 5.0, "remote": 20.0}
+
+
+@contextlib.contextmanager
+def heartbeat(folder: ResultsFolder, progress: SweepProgress) -> Iterator[None]:
+    """Write what is running every few seconds, from a thread of its own, and clear up after.
+
+    A write that fails is left out: nothing depends on it.
+
+    Parameters
+    ----------
+    folder : ResultsFolder
+    progress : SweepProgress
+        Read only.
+    """
+    quick = ResultsFolder(folder.filesystem, folder.path, 0.0)
+    ended = threading.Event()
+    interval_s = INTERVAL_S["local" if folder.is_local else "remote"]
+
+    def keep() -> None:
+        while True:
+            # A dictionary that grows while it is read is read again next time.
+            with contextlib.suppress(OSError, RuntimeError):
+                quick.write_bytes(STATE_NAME, json.dumps(state_of(progress)).encode())
+            if ended.wait(interval_s):
+                return
+
+    thread = threading.Thread(target=keep, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(timeout=interval_s)
+        with contextlib.suppress(OSError):
+            quick.filesystem.delete_file(f"{quick.path}/{STATE_NAME}")
+
+
+def state_of(progress: SweepProgress) -> dict[str, Any]:
+    """Make what the file holds."""
+    return {
+        "updated": timestamp(),
+        "elapsed_s": round(progress.elapsed_s, 1),
+        "trials_per_minute": progress.trials_per_minute,
+        "seconds_left": progress.seconds_left,
+        "running": [
+            {
+                "label": stack.label,
+                "n_trials": stack.n_trials,
+                "phase": stack.phase,
+                "epoch": stack.epoch,
+                "n_epochs": stack.n_epochs,
+                "n_counted": stack.n_counted,
+            }
+            for stack in list(progress.running.values())
+        ],
+    }
+
+
+def read_state(folder: ResultsFolder) -> dict[str, Any] | None:
+    """Read the file; None if there is none, or it makes no sense."""
+    try:
+        with folder.filesystem.open_input_stream(f"{folder.path}/{STATE_NAME}") as stream:
+            state = json.loads(stream.read())
+    except (OSError, ValueError):
+        return None
+    return state if isinstance(state, dict) else None

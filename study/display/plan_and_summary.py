@@ -1,0 +1,144 @@
+"""What the sweep command prints before and after a run: the plan, and coverage by cell."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from study.config import Sweep
+from study.display.progress import format_duration
+from study.planning.estimate import Estimate
+from study.planning.units import Trial, Unit
+from study.results import PROTOCOLS, WELL_ENDED, count_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_PLAN_LINES = 40
+SUMMARY_SOURCES = ("data", "means", "samples")
+SOURCE_NAMES = {"data": "data (control)"}
+
+
+def print_plan(
+    sweep: Sweep,
+    trials: Sequence[Trial],
+    chosen: Sequence[Trial],
+    *,
+    units: Sequence[Unit],
+    n_workers: int,
+    cost: Estimate,
+) -> None:
+    """Print what a run would do: cells, stacks with shapes, cost and what the cost rests on.
+
+    Parameters
+    ----------
+    sweep : Sweep
+    trials, chosen : sequence of Trial
+        All planned ones, and those that would run now.
+    units : sequence of Unit
+        The work units of the chosen ones.
+    n_workers : int
+    cost : Estimate
+    """
+    console = Console()
+    console.print(f"{sweep.name}: {sweep.question}", highlight=False, style="bold", markup=False)
+    cells = cell_counts(trials, chosen)
+    _print_rows(console, ("cell", "trials", "to run"), [(c, *n) for c, n in cells.items()])
+    alike = Counter((unit.label, unit.shape) for unit in units)
+    rows = [(f"{n} x {label}", shape) for (label, shape), n in alike.items()]
+    _print_rows(console, ("units", "each"), rows)
+    console.print(
+        f"{len(trials)} trials in {len(cells)} cells, {len(chosen)} of them to run now, "
+        f"in {len(units)} units on {n_workers} workers.\n"
+        f"About {format_duration(cost.wall_time_s)} and {cost.disk_mb:.0f} MB, "
+        f"judging by {cost.basis}.\nNothing was written.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def cell_counts(trials: Sequence[Trial], chosen: Sequence[Trial]) -> dict[str, tuple[int, int]]:
+    """Count each cell's trials and those that would run now."""
+    running = {trial.trial_id for trial in chosen}
+    counts: dict[str, tuple[int, int]] = {}
+    for trial in trials:
+        total, to_run = counts.get(trial.cell, (0, 0))
+        counts[trial.cell] = (total + 1, to_run + (trial.trial_id in running))
+    return counts
+
+
+def _print_rows(
+    console: Console, header: Sequence[str], rows: Sequence[tuple[object, ...]]
+) -> None:
+    table = Table(*header, box=None, pad_edge=False)
+    for row in rows[:MAX_PLAN_LINES]:
+        table.add_row(*(str(value) for value in row))
+    if len(rows) > MAX_PLAN_LINES:
+        table.add_row(f"... and {len(rows) - MAX_PLAN_LINES} more")
+    console.print(table)
+
+
+def coverage_table(trials: pd.DataFrame) -> Table:
+    """Tabulate coverage by cell beside its control, with the share of counts at the ceiling.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        Rows of the `trials` table.
+
+    Returns
+    -------
+    rich.table.Table
+    """
+    table = Table(title="Coverage k/K, mean over done trials (share of counts at the ceiling)")
+    table.add_column("cell")
+    table.add_column("done", justify="right")
+    table.add_column("source")
+    for protocol in PROTOCOLS:
+        table.add_column(protocol, justify="right")
+    for cell, rows in trials.groupby("cell", sort=False):
+        done = rows[rows["status"] == "done"]
+        shown = [source for source in SUMMARY_SOURCES if _is_counted(done, source)]
+        for line, source in enumerate(shown or [""]):
+            name = (str(cell), f"{len(done)}/{len(rows)}") if line == 0 else ("", "")
+            values = (_coverage_text(done, source, protocol) for protocol in PROTOCOLS)
+            table.add_row(*name, SOURCE_NAMES.get(source, source), *(values if source else ()))
+        table.add_section()
+    return table
+
+
+def _is_counted(rows: pd.DataFrame, source: str) -> bool:
+    names = [count_columns(source, protocol)[0] for protocol in PROTOCOLS]
+    return bool(rows[names].notna().any(axis=None))
+
+
+def _coverage_text(rows: pd.DataFrame, source: str, protocol: str) -> str:
+    _, coverage, ceiling = count_columns(source, protocol)
+    if not rows[coverage].notna().any():
+        return "-"
+    return f"{100 * rows[coverage].mean():.0f} % ({100 * rows[ceiling].mean():.0f} %)"
+
+
+def failure_causes(trials: pd.DataFrame) -> dict[str, int]:
+    """Count the trials that failed by status and cause, the last line of their message.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        Rows of the `trials` table.
+
+    Returns
+    -------
+    dict of str to int
+        Most frequent first.
+    """
+    bad = trials[~trials["status"].isin(WELL_ENDED)]
+    causes = [
+        f"{status}: {str(message).strip().splitlines()[-1]}"
+        for status, message in zip(bad["status"], bad["message"].fillna("no message"), strict=True)
+    ]
+    return dict(Counter(causes).most_common())

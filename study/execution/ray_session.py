@@ -1,0 +1,337 @@
+"""Ray for one run: a cluster of our own that leaves nothing behind, or one that exists."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import math
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray._private.node
+import ray._private.utils
+import ray._private.worker
+
+from study.config import ResourcesConfig
+from study.execution.ray_environment import SessionError
+from study.results.process import Process
+from study.results.provenance import provenance
+
+WATCH_S = 1.0
+# A head that does not answer so many times in a row is gone.
+MOST_SILENCES = 5
+# In a temporary folder: which process made it.
+OWNER_NOTE = "study-owner.json"
+DASHBOARD_URL = "http://127.0.0.1:8265"
+
+
+@contextlib.contextmanager
+def ray_session(
+    address: str | None,
+    *,
+    n_workers: int,
+    resources: ResourcesConfig,
+    dashboard: bool = False,
+    wait_s: float = 0.0,
+    say: Callable[[str], None] = lambda _: None,
+) -> Iterator[None]:
+    """Start a local Ray of our own, or join the one at `address`, and leave it clean.
+
+    Parameters
+    ----------
+    address : str or None
+        None starts a local cluster in a temporary folder that is removed at the end.
+    n_workers : int
+        Units that the local cluster has room for.
+    resources : ResourcesConfig
+        Of one unit; the local cluster offers the GPUs that Ray finds only if it wants any.
+    dashboard : bool
+        Whether the local cluster has Ray's dashboard, on this machine only.
+    wait_s : float
+        How long to wait for the head at `address`.
+    say : callable
+        Told where the dashboard is.
+
+    Raises
+    ------
+    SessionError
+        Ray did not start, or there is none at `address`.
+    """
+    _read_authentication_anew()
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    if address is not None:
+        check_address(address, wait_s=wait_s)
+        with _silent_raylet(), _connected(address=address, runtime_env=_sent_along(), **quiet):
+            yield
+        return
+    options: dict[str, Any] = {} if resources.gpus else {"num_gpus": 0}
+    if dashboard:
+        options |= {"dashboard_host": "127.0.0.1"}
+    with (
+        own_folder("ray-") as folder,
+        _silent_raylet(),
+        _minimal_ray(unless=dashboard),
+        _ready_workers(),
+        _connected(
+            address="local",
+            num_cpus=math.ceil(n_workers * resources.n_cpus),
+            include_dashboard=dashboard,
+            _temp_dir=str(folder),
+            **options,
+            **quiet,
+        ),
+    ):
+        if dashboard:
+            say(_dashboard_note(folder))
+        yield
+
+
+def _read_authentication_anew() -> None:
+    """Let Ray read its authentication settings again; it has no public way to ask for that.
+
+    It reads them when it is imported, which in a notebook or a test is before ours are made.
+    """
+    raylet: Any = ray._raylet
+    with contextlib.suppress(AttributeError):
+        raylet.Config.initialize("")
+        raylet.AuthenticationTokenLoader.instance().reset_cache()
+
+
+def check_address(address: str, *, wait_s: float = 0.0) -> None:
+    """Make sure that something answers where a cluster is said to be; Ray itself waits long.
+
+    Raises
+    ------
+    SessionError
+        Nothing does, or the address is of a kind that cannot be joined.
+    """
+    if address.startswith("ray://"):
+        raise SessionError(
+            f"--address {address}: through Ray Client a driver sees neither its workers' progress "
+            "nor their rows; run on a node of the cluster with --address auto, or from anywhere "
+            "with python -m study.submit FILE --to ray --address http://127.0.0.1:8265"
+        )
+    if address in ("auto", "local"):
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise SessionError(f"--address {address}: write auto, or HOST:PORT such as 10.0.0.7:6379")
+    give_up_at = time.monotonic() + wait_s
+    while not (answering := answers(host, int(port))) and time.monotonic() < give_up_at:
+        time.sleep(1.0)
+    if not answering:
+        raise SessionError(
+            f"--address {address}: nothing answers there; is the head running (ray start --head), "
+            "and is this the port that it printed?"
+        )
+
+
+def answers(host: str, port: int, *, timeout_s: float = 5.0) -> bool:
+    """Whether something listens at an address."""
+    try:
+        with socket.create_connection((host.strip("[]"), port), timeout=timeout_s):
+            return True
+    except OSError:
+        return False
+
+
+def _sent_along() -> dict[str, Any]:
+    """Tell workers of an existing cluster what code they run; a Ray job was told when it was sent.
+
+    The code itself they find where the driver does: a copy would be compiled anew by each worker.
+    """
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        return {}
+    made_by = provenance()
+    return {
+        "env_vars": {
+            "OMP_NUM_THREADS": "1",
+            "STUDY_COMMIT": str(made_by["commit"]),
+            "STUDY_DIRTY": str(int(made_by["dirty"])),
+        },
+    }
+
+
+@contextlib.contextmanager
+def own_folder(prefix: str) -> Iterator[Path]:
+    """Make a temporary folder that is removed at the end, or by the next run if we are killed."""
+    # Unix socket paths are limited to 107 bytes, so the folder's name is short.
+    parent = Path("/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir())
+    for note in parent.glob(f"{prefix}*/{OWNER_NOTE}"):
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            if Process.parse(note.read_text()).has_ended:
+                shutil.rmtree(note.parent, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    try:
+        (folder / OWNER_NOTE).write_text(Process.current().text())
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _dashboard_note(folder: Path) -> str:
+    """Say where the dashboard is; its token goes to a file that only its owner reads."""
+    url = ray._private.worker.get_dashboard_url()
+    place = f"http://{url}" if url else DASHBOARD_URL
+    token = os.environ.get("RAY_AUTH_TOKEN", "")
+    file = folder / f"dashboard-token-{secrets.token_hex(4)}"
+    file.touch(mode=0o600)
+    file.write_text(token)
+    return f"dashboard at {place}, its token in {file} (removed at the end)"
+
+
+@contextlib.contextmanager
+def _connected(**options: Any) -> Iterator[None]:
+    try:
+        ray.init(**options)
+    except Exception as error:  # Ray raises bare ones, such as when a process of its dies here.
+        _shut_down()
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SessionError(f"Ray did not start: {reason}") from error
+    try:
+        yield
+    finally:
+        _shut_down()
+
+
+def _shut_down() -> None:
+    """Shut Ray down while no garbage is collected.
+
+    A reference to one of Ray's objects that is freed while Ray shuts down makes it end the whole
+    process without a word; the thread that draws the live display collects garbage, too.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, replacement: Any) -> Iterator[None]:
+    """Put something in the place of one of Ray's own, if this version has it."""
+    original = getattr(owner, name, None)
+    if original is not None:
+        setattr(owner, name, replacement)
+    try:
+        yield
+    finally:
+        if original is not None:
+            setattr(owner, name, original)
+
+
+def _silent_raylet() -> AbstractContextManager[None]:
+    """Keep the raylet's own lines off stdout; Ray has no public switch for them."""
+    return _replaced(ray._private.worker, "print_to_stdstream", lambda *_, **__: None)
+
+
+@contextlib.contextmanager
+def _minimal_ray(*, unless: bool) -> Iterator[None]:
+    """Start fewer and smaller processes beside the workers, which is sooner.
+
+    Ray's dashboard process loads the dashboard's libraries, on the same cores and before Ray is
+    up, also when no dashboard is asked for; it decides by whether these can be imported. The
+    monitor would add nodes, which a local cluster does not do, and takes a second to end.
+    """
+    if unless:
+        yield
+        return
+    with (
+        _replaced(
+            ray._private.utils,
+            "get_dashboard_dependency_error",
+            lambda: ImportError("no dashboard was asked for"),
+        ),
+        _replaced(ray._private.node.Node, "start_monitor", lambda _: None),
+    ):
+        yield
+
+
+def _ready_workers() -> AbstractContextManager[None]:
+    """Let Tune use the workers that Ray keeps ready.
+
+    It sets an environment variable for PyTorch Lightning in its workers, for which others would be
+    started.
+    """
+    from ray.tune.execution import class_cache
+
+    return _replaced(class_cache, "DEFAULT_ENV_VARS", {})
+
+
+@contextlib.contextmanager
+def watch_processes(on_death: Callable[[str], None]) -> Iterator[None]:
+    """Watch the local cluster's processes, or a joined one's head: without them Tune waits on.
+
+    Parameters
+    ----------
+    on_death : callable
+        Told once, from another thread, the name of the process that ended.
+    """
+    ended = threading.Event()
+
+    def watch() -> None:
+        n_silent = 0
+        while not ended.wait(WATCH_S):
+            n_silent = n_silent + 1 if _is_head_silent() else 0
+            dead = ["head"] if n_silent >= MOST_SILENCES else _dead_processes()
+            if dead:
+                on_death(dead[0])
+                return
+
+    thread = threading.Thread(target=watch, name="watch-ray", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _is_head_silent() -> bool:
+    """Whether the head of a joined cluster does not answer."""
+    node = getattr(ray._private.worker, "_global_node", None)
+    address = str(getattr(node, "gcs_address", ""))
+    if node is None or getattr(node, "all_processes", None) or not address:
+        return False
+    host, _, port = address.rpartition(":")
+    return not answers(host, int(port), timeout_s=WATCH_S)
+
+
+def _dead_processes() -> list[str]:
+    """Name the processes of the local cluster that have ended; Ray has no public way to ask."""
+    node = getattr(ray._private.worker, "_global_node", None)
+    if node is None or not hasattr(node, "dead_processes"):
+        return []
+    needed = ("raylet", "gcs_server")
+    return [str(name) for name, _ in node.dead_processes() if str(name) in needed]
+
+
+def worker_log_tail(pid: int, *, n_chars: int = 100_000) -> str:
+    """Read the end of what a local worker wrote to its standard error; empty if unknown.
+
+    A crash's last words name every extension module that is loaded: 240 of them, 7,000 characters.
+    """
+    node = getattr(ray._private.worker, "_global_node", None)
+    folder = getattr(node, "get_logs_dir_path", lambda: "")()
+    if not folder:
+        return ""
+    with contextlib.suppress(OSError):
+        # A worker that was kept ready has a file from before it had work, and one from then on.
+        files = sorted(Path(folder).glob(f"worker-*-{pid}.err"), key=lambda f: f.stat().st_mtime)
+        return "".join(file.read_text(errors="replace") for file in files)[-n_chars:]
+    return ""

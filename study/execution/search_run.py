@@ -1,0 +1,199 @@
+"""One run of an adaptive sweep: cells are proposed while it runs, and the best are printed."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from study.config import Sweep, SweepError
+from study.display.progress import make_display, plan_progress
+from study.execution.run import (
+    EXIT_DONE,
+    Job,
+    finish,
+    on_ray,
+    ray_starts,
+    repair_folder,
+    tidy,
+    warn,
+    write_plan,
+)
+from study.execution.stopping import Stop
+from study.planning.resources import count_workers, require_room
+from study.results import read_table, recorded
+from study.results.folder import join_location, open_folder
+from study.results.lock import Lease, hold
+from study.results.repair import incomplete_ids
+
+if TYPE_CHECKING:
+    from study.search.adaptive_sweep import Adaptive
+    from study.search.optuna_copy import DatabaseCopy
+
+MAX_BEST = 8
+
+
+def run_search(sweep: Sweep, options: argparse.Namespace, stop: Stop) -> int:
+    """Run an adaptive sweep to the end of its budget, or print what it would do.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        With a search.
+    options : argparse.Namespace
+        As `study.sweep.build_parser` makes it.
+    stop : Stop
+        Told when a signal asks to stop.
+
+    Returns
+    -------
+    int
+        The exit status.
+
+    Raises
+    ------
+    SweepError, ResultsError
+        The sweep cannot be run, or its results folder cannot be read or written, or is locked.
+    KeyboardInterrupt
+        A signal asked to stop at once.
+    """
+    if options.force:
+        raise SweepError("--force: an adaptive sweep goes on from its record; give it a new name")
+    if options.shard:
+        raise SweepError("--shard: an adaptive sweep decides as it goes and cannot be cut")
+    location = join_location(options.results, sweep.name)
+    job = Job(
+        sweep=sweep,
+        trials=(),
+        folder=open_folder(location),
+        location=location,
+        options=options,
+        n_workers=options.workers or count_workers(sweep.resources),
+        stop=stop,
+    )
+    if options.dry_run:
+        _print_search(sweep, n_recorded=len(recorded(job.folder)))
+        return EXIT_DONE
+    if options.address is None:
+        require_room(sweep.resources)
+    database = _open_database(job)
+    with hold(job.folder, on_lost=lambda: stop.interrupt("the lock was lost")) as lease:
+        return _run_alone(job, lease, database)
+
+
+def _open_database(job: Job) -> DatabaseCopy | None:
+    if job.options.storage is None:
+        return None
+    # Not at the top: Optuna's storage layer takes half a second to import.
+    from study.search.optuna_copy import DatabaseCopy
+
+    return DatabaseCopy(job.options.storage, name=job.sweep.name, warn=warn)
+
+
+def _run_alone(job: Job, lease: Lease, database: DatabaseCopy | None) -> int:
+    repair_folder(job.folder)
+    adaptive = _open(job, database)
+    write_plan(job.folder, job.sweep, adaptive.trials)
+    if not adaptive.is_complete:
+        adaptive = _execute(job, adaptive, database)
+    adaptive.write_summary()
+    if job.stop.reason is None:
+        tidy(job.folder, lease)
+    if not job.options.quiet and not job.options.json:
+        _print_best(job)
+    done = replace(job, trials=tuple(adaptive.trials))
+    return finish(done, n_unasked=adaptive.n_unasked, by_cell=False)
+
+
+def _open(job: Job, database: DatabaseCopy | None) -> Adaptive:
+    # Not at the top: Optuna takes a second to import.
+    from study.search.adaptive_sweep import Adaptive
+
+    return Adaptive(
+        job.sweep,
+        job.folder,
+        retried=job.retried,
+        lost=incomplete_ids(job.folder),
+        limit=job.options.limit,
+        database=database,
+    )
+
+
+def _execute(job: Job, adaptive: Adaptive, database: DatabaseCopy | None) -> Adaptive:
+    known = recorded(job.folder)
+    waiting = {trial.trial_id for trial in adaptive.open_trials}
+    states = (
+        (t.cell, None if t.trial_id in waiting else known.get(t.trial_id, ("done",))[0])
+        for t in adaptive.trials
+        if t.trial_id not in waiting  # those are planned when they are given out
+    )
+    display = make_display(
+        plan_progress(job.sweep.name, states), quiet=job.options.quiet, as_json=job.options.json
+    )
+    with display:
+        for start in ray_starts(job, display):
+            if start > 1:
+                adaptive = _open(job, database)
+            with on_ray(job, display, known) as executor:
+                executor.run_search(adaptive)
+    return adaptive
+
+
+def _print_search(sweep: Sweep, *, n_recorded: int) -> None:
+    """Print what a search would do: its space, what it looks for, its budget."""
+    assert sweep.search is not None
+    search, console = sweep.search, Console()
+    console.print(f"{sweep.name}: {sweep.question}", highlight=False, style="bold", markup=False)
+    table = Table("searched field", "values", box=None, pad_edge=False)
+    for dimension in search.space:
+        if dimension.kind == "choice":
+            values = ", ".join(map(str, dimension.choices))
+        else:
+            scale = " (log)" if dimension.log else ""
+            values = f"{dimension.low:g} to {dimension.high:g}{scale}"
+        table.add_row(dimension.name, values)
+    console.print(table)
+    options = search.options
+    if options.goal == "boundary":
+        aim = f"the boundary {search.objectives[0].expression} = {options.level:g}"
+    else:
+        aim = ", ".join(f"{entry.direction} {entry.expression}" for entry in search.objectives)
+    per_cell = sweep.replicates.n_per_cell
+    console.print(
+        f"{aim}, by {options.sampler if options.goal == 'optimum' else 'a Gaussian process'}.\n"
+        f"At most {options.trials} trials, {n_recorded} of them recorded; "
+        f"{min(options.first_replicates, per_cell)} to {per_cell} for each cell.\n"
+        "Nothing was written.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _print_best(job: Job) -> None:
+    """Print the cells believed best, with standard errors and what fresh seeds say."""
+    cells = read_table(job.folder, "suggestions")
+    best = cells[cells["is_best"].fillna(False)]
+    console = Console()
+    assert job.sweep.search is not None
+    if job.sweep.search.options.goal == "boundary":
+        console.print("The map of the boundary is in the report.", highlight=False)
+        return
+    table = Table("best cell", "objective", "mean", "on fresh seeds", box=None, pad_edge=False)
+    for _, row in best.head(MAX_BEST).iterrows():
+        table.add_row(
+            row["cell"],
+            row["objective"],
+            _with_error(row["value"], row["se"], row["n"]),
+            _with_error(row["fresh_value"], row["fresh_se"], row["fresh_n"]),
+        )
+    console.print(table)
+
+
+def _with_error(value: float, error: float, n: int) -> str:
+    if value != value:
+        return "-"
+    spread = f" ± {error:.2g}" if error == error else ""
+    return f"{value:.4g}{spread} (n = {n})"

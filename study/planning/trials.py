@@ -1,0 +1,438 @@
+"""Trials of a sweep: what each one is configured by, its ids, and its columns in the tables.
+
+Ids go by stage, so that a change redoes only what follows from it. An id is the first 16 hex
+digits of the SHA-256 of canonical JSON: keys sorted, whole floats as integers, and fields at their
+defaults left out, so that a new field with a default leaves old ids alone. A stage's version
+is raised when its code starts to give other numbers, or when a default changes.
+
+    data_id      mixture, data seed
+    training_id  data_id, model, training, init seed
+    trial_id     training_id, detection, checkpoints, sample seed
+    control_id   data_id, detection settings that touch the count of the data
+
+`training.checkpoints` only says when to record, and `training.timeout_min` when to give up:
+neither changes a training that finishes, so `training_id` holds neither.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import product
+from typing import Any
+
+from study.config import (
+    Cell,
+    DetectionConfig,
+    MixtureConfig,
+    ModelConfig,
+    Sweep,
+    TrainingConfig,
+)
+from study.config.sections import make_cell
+
+DATA_VERSION = 1
+TRAINING_VERSION = 2
+SCORING_VERSION = 4
+ID_DIGITS = 16
+# Whole floats below this are exact integers, and are hashed as such.
+_MAX_WHOLE = 1e15
+
+# Columns of the trials table that a swept field varies, by dotted name.
+FIELD_COLUMNS: dict[str, tuple[str, ...]] = {
+    "mixture.n_components": ("n_components",),
+    "mixture.dim": ("dim",),
+    "mixture.box": ("box_half_width", "box_rule"),
+    "mixture.variance": ("variance_low", "variance_high"),
+    "mixture.alpha": ("alpha",),
+    "mixture.n_samples": ("n_samples",),
+    "mixture.training_points": ("training_points",),
+    "model.latent_dim": ("latent_dim",),
+    "model.hidden": ("hidden",),
+    "model.activation": ("activation",),
+    "model.decoder_variance": ("decoder_variance_rule",),
+    "training.epochs": ("epochs",),
+    "training.batch_size": ("batch_size",),
+    "training.learning_rate": ("learning_rate",),
+    "training.kl_weight": ("kl_weight",),
+    "training.standardize": ("standardize",),
+    "detection.n_samples": ("detection_n_samples",),
+    "detection.k_min": ("k_min",),
+    "detection.k_max": ("k_max",),
+    "detection.restarts": ("restarts",),
+    "detection.seed": ("detection_seed",),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One VAE to be trained and measured.
+
+    Parameters
+    ----------
+    mixture, model, training, detection : config objects
+    data_seed, init_seed, sample_seed : int
+    cell : str
+        Such as "latent_dim=2, kl_weight=0.5"; "all" if nothing is swept.
+    factors : tuple of (str, value)
+        The swept columns of the trials table and this trial's values.
+    gallery : bool
+        Whether a sample of its points is kept for pictures: the first replicate of each cell.
+    """
+
+    mixture: MixtureConfig
+    model: ModelConfig
+    training: TrainingConfig
+    detection: DetectionConfig
+    data_seed: int = 0
+    init_seed: int = 0
+    sample_seed: int = 0
+    cell: str = "all"
+    factors: tuple[tuple[str, Any], ...] = ()
+    gallery: bool = False
+    # A plan asks each id several times, and hashing the sections is most of its cost.
+    _ids: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def data_id(self) -> str:
+        """Identity of the mixture and its points."""
+        return self._ids.get("data") or self._name(
+            "data", DATA_VERSION, _mixture_json(self.mixture), self.data_seed
+        )
+
+    @property
+    def training_id(self) -> str:
+        """Identity of the trained weights."""
+        return self._ids.get("training") or self._name(
+            "training",
+            TRAINING_VERSION,
+            f'"{self.data_id}"',
+            _model_json(self.model),
+            _training_json(self.training),
+            self.init_seed,
+        )
+
+    @property
+    def trial_id(self) -> str:
+        """Identity of everything that is measured."""
+        return self._ids.get("trial") or self._name(
+            "trial",
+            SCORING_VERSION,
+            f'"{self.training_id}"',
+            _detection_json(self.detection),
+            _recording_json(self.training),
+            self.sample_seed,
+        )
+
+    @property
+    def control_id(self) -> str:
+        """Identity of the control: the counts of a fresh draw of the mixture."""
+        return self._ids.get("control") or self._name(
+            "control", SCORING_VERSION, f'"{self.data_id}"', _control_json(self.detection)
+        )
+
+    def _name(self, kind: str, version: int, *parts: str | int) -> str:
+        found = self._ids[kind] = _digest(kind, version, *parts)
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredTraining:
+    """A training that results hold: what it said of itself, and where its weights are.
+
+    Parameters
+    ----------
+    training_id : str
+    trial_id : str
+        A recorded trial of this training: its curves are those of the training.
+    status, message : str, str or None
+        How the training ended: "done", "diverged" or "timeout".
+    train_recon, train_kl_nats, train_s : float
+    active_units : int
+    location : str
+        The results folder, as workers open it.
+    shard : str
+        Its file of weights in that folder; empty if the training is not done.
+    copied : bool
+        Whether the weights are of another folder, and go into this one too.
+    """
+
+    training_id: str
+    trial_id: str
+    status: str
+    message: str | None
+    train_recon: float
+    train_kl_nats: float
+    train_s: float
+    active_units: int
+    location: str
+    shard: str
+    copied: bool = False
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Columns of the trials table that the training decides."""
+        return {
+            "train_recon": self.train_recon,
+            "train_kl_nats": self.train_kl_nats,
+            "active_units": self.active_units,
+            "train_s": self.train_s,
+            "status": self.status,
+            "message": self.message,
+        }
+
+
+@lru_cache(maxsize=200_000)
+def _digest(kind: str, version: int, *parts: str | int) -> str:
+    # Parts are JSON texts, ids and seeds, so this is one JSON list.
+    text = f'["{kind}",{version},{",".join(map(str, parts))}]'
+    return hashlib.sha256(text.encode()).hexdigest()[:ID_DIGITS]
+
+
+def _canonical(config: Any, *, skip: Iterable[str] = ()) -> str:
+    left_out = set(skip)
+    values = {
+        item.name: _plain(getattr(config, item.name))
+        for item in dataclasses.fields(config)
+        if item.name not in left_out and getattr(config, item.name) != item.default
+    }
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer() and abs(value) < _MAX_WHOLE:
+        return int(value)
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+@lru_cache(maxsize=100_000)
+def _mixture_json(mixture: MixtureConfig) -> str:
+    # A given mixture says its own shape; the recipe's fields say nothing about it.
+    recipe = ("n_components", "dim", "box", "variance", "alpha")
+    return _canonical(mixture, skip=recipe if mixture.means is not None else ())
+
+
+@lru_cache(maxsize=100_000)
+def _model_json(model: ModelConfig) -> str:
+    return _canonical(model)
+
+
+@lru_cache(maxsize=100_000)
+def _training_json(training: TrainingConfig) -> str:
+    return _canonical(training, skip=("checkpoints", "timeout_min"))
+
+
+@lru_cache(maxsize=100_000)
+def _recording_json(training: TrainingConfig) -> str:
+    return json.dumps(_plain(training.checkpoints))
+
+
+@lru_cache(maxsize=100_000)
+def _detection_json(detection: DetectionConfig) -> str:
+    return _canonical(_in_order(detection))
+
+
+@lru_cache(maxsize=100_000)
+def _control_json(detection: DetectionConfig) -> str:
+    return _canonical(_in_order(detection), skip=("sources", "at_checkpoints"))
+
+
+def _in_order(detection: DetectionConfig) -> DetectionConfig:
+    """Put sources and protocols in the defaults' order: it makes no difference."""
+    default = DetectionConfig()
+    return dataclasses.replace(
+        detection,
+        sources=tuple(source for source in default.sources if source in detection.sources),
+        protocols=tuple(name for name in default.protocols if name in detection.protocols),
+    )
+
+
+def box_columns(mixture: MixtureConfig) -> tuple[float | None, str]:
+    """Say the half-width of the box that holds the means, and the rule it comes from."""
+    if mixture.means is not None:
+        return None, "given"
+    if mixture.box == "density":
+        return 10.0 * (mixture.n_components / 10) ** (1 / mixture.dim), "density"
+    return float(mixture.box), "fixed"
+
+
+def _cell_columns(cell: Cell | Trial) -> dict[str, Any]:
+    mixture, model, training = cell.mixture, cell.model, cell.training
+    detection = cell.detection
+    half_width, rule = box_columns(mixture)
+    given = mixture.means is not None
+    return {
+        "n_components": mixture.n_components,
+        "dim": mixture.dim,
+        "box_half_width": half_width,
+        "box_rule": rule,
+        "variance_low": None if given else float(mixture.variance[0]),
+        "variance_high": None if given else float(mixture.variance[1]),
+        "alpha": None if given else float(mixture.alpha),
+        "n_samples": mixture.n_samples,
+        "training_points": mixture.training_points,
+        "latent_dim": model.latent_dim,
+        "hidden": "x".join(map(str, model.hidden)) or "linear",
+        "activation": model.activation,
+        "decoder_variance_rule": model.decoder_variance,
+        "epochs": training.epochs,
+        "batch_size": training.batch_size,
+        "learning_rate": float(training.learning_rate),
+        "kl_weight": float(training.kl_weight),
+        "standardize": training.standardize,
+        "detection_n_samples": detection.n_samples,
+        "k_min": detection.k_min,
+        "k_max": detection.k_max,
+        "restarts": detection.restarts,
+        "detection_seed": detection.seed,
+    }
+
+
+def config_columns(trial: Trial) -> dict[str, Any]:
+    """Return a trial's configuration columns of the trials table; None where none applies."""
+    return {
+        **_cell_columns(trial),
+        "data_seed": trial.data_seed,
+        "init_seed": trial.init_seed,
+        "sample_seed": trial.sample_seed,
+    }
+
+
+def factors(sweep: Sweep) -> tuple[str, ...]:
+    """List the columns that the sweep varies, in the file's order.
+
+    A field of an axis always counts; what blocks fix differently counts if its column varies.
+    """
+    if sweep.search is not None:
+        searched = (dimension.name for dimension in sweep.search.space)
+        return tuple(dict.fromkeys(name for field in searched for name in FIELD_COLUMNS[field]))
+    return _factors(sweep, [_cell_columns(cell) for cell in sweep.cells()])
+
+
+def point_trials(
+    sweep: Sweep,
+    point: Mapping[str, Any],
+    seeds: Sequence[tuple[int, int, int]],
+    *,
+    gallery: bool,
+) -> tuple[Trial, ...]:
+    """Make the trials of one cell of an adaptive sweep.
+
+    Parameters
+    ----------
+    sweep : Sweep
+    point : mapping
+        What the search sets, by dotted field name.
+    seeds : sequence of (data seed, init seed, sample seed)
+    gallery : bool
+        Whether the first one keeps a sample of its points.
+    """
+    cell = make_cell({**dict(sweep.blocks[0].fixed), **point})
+    row = _cell_columns(cell)
+    pairs = tuple((name, row[name]) for name in factors(sweep))
+    label = ", ".join(f"{name}={show_value(value)}" for name, value in pairs)
+    return tuple(
+        Trial(
+            mixture=cell.mixture,
+            model=cell.model,
+            training=cell.training,
+            detection=cell.detection,
+            data_seed=data_seed,
+            init_seed=init_seed,
+            sample_seed=sample_seed,
+            cell=label,
+            factors=pairs,
+            gallery=gallery and i == 0,
+        )
+        for i, (data_seed, init_seed, sample_seed) in enumerate(seeds)
+    )
+
+
+def _factors(sweep: Sweep, rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    varied = {name for name in (rows[0] if rows else {}) if _varies(name, rows)}
+    names: list[str] = []
+    for block in sweep.blocks:
+        for name in block.swept:
+            columns = FIELD_COLUMNS[name]
+            names += [column for column in columns if column in varied] or columns[:1]
+    if len(sweep.blocks) > 1:
+        names += [name for columns in FIELD_COLUMNS.values() for name in columns if name in varied]
+    return tuple(dict.fromkeys(names))
+
+
+def _varies(name: str, rows: Sequence[dict[str, Any]]) -> bool:
+    if name == "box_half_width":
+        # Under the density rule the width follows from n_components: no factor of its own.
+        rows = [row for row in rows if row["box_rule"] == "fixed"]
+    return len({row[name] for row in rows} - {None}) > 1
+
+
+def expand(sweep: Sweep) -> tuple[Trial, ...]:
+    """List the trials of a sweep, cell by cell; one that several blocks name comes once.
+
+    Parameters
+    ----------
+    sweep : Sweep
+
+    Returns
+    -------
+    tuple of Trial
+        In the order of blocks, axes (the first one slowest), data, init and sample seeds.
+    """
+    cells = list(dict.fromkeys(sweep.cells()))
+    rows = [_cell_columns(cell) for cell in cells]
+    names = _factors(sweep, rows)
+    values = [tuple((name, row[name]) for name in names) for row in rows]
+    labels = _labels(values)
+    kept: dict[str, Trial] = {}
+    for cell, pairs, label in zip(cells, values, labels, strict=True):
+        for trial in _replicates(sweep, cell, label, pairs):
+            kept.setdefault(trial.trial_id, trial)
+    return tuple(kept.values())
+
+
+def _replicates(
+    sweep: Sweep, cell: Cell, label: str, pairs: tuple[tuple[str, Any], ...]
+) -> Iterator[Trial]:
+    kinds = [sweep.replicates.seeds(kind) for kind in ("data", "init", "sample")]
+    for i, (data_seed, init_seed, sample_seed) in enumerate(product(*kinds)):
+        yield Trial(
+            mixture=cell.mixture,
+            model=cell.model,
+            training=cell.training,
+            detection=cell.detection,
+            data_seed=data_seed,
+            init_seed=init_seed,
+            sample_seed=sample_seed,
+            cell=label,
+            factors=pairs,
+            gallery=i == 0,
+        )
+
+
+def _labels(values: Sequence[tuple[tuple[str, Any], ...]]) -> list[str]:
+    """Name the cells; those that differ in no column (two given mixtures, say) are numbered."""
+    labels = [", ".join(f"{name}={show_value(value)}" for name, value in row) for row in values]
+    counts = Counter(labels)
+    seen: dict[str, int] = {}
+    named = []
+    for label in labels:
+        if counts[label] > 1:
+            seen[label] = seen.get(label, 0) + 1
+            label = f"{label}, variant={seen[label]}".removeprefix(", ")
+        named.append(label or "all")
+    return named
+
+
+def show_value(value: Any) -> str:
+    """Write a factor's value for a label: 1 for 1.0, false for False."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(_plain(value))

@@ -1,0 +1,353 @@
+"""One writer for a results folder: a lease that names its holder and outlives no dead process.
+
+`lock.json` says who writes. Locally and on NFS it is created by a hard link, which succeeds for
+one process alone; on an object store, which has no such operation here, it is put, and read again
+after `SETTLE_S`: the last of several that start at once holds it. The holder renews it every
+`RENEW_S`. It is taken over at once if its process on this machine is gone, else when it was not
+renewed for `LEASE_S`. Reading never asks for it.
+
+Runs of different shares of a sweep write to one folder at once: each has a lock of its own, and
+none of them goes together with a run of the whole sweep, or with shares cut otherwise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import re
+import secrets
+import shlex
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import pyarrow.fs as pafs
+
+from study.results.folder import ResultsError, ResultsFolder, first_line
+from study.results.process import Process
+from study.results.provenance import timestamp
+
+LOCK_NAME = "lock.json"
+RENEW_S, LEASE_S, SETTLE_S = 15.0, 120.0, 2.0
+_MOST_TRIES = 10
+_LOCK_FILE = re.compile(r"lock(-\d+-of-\d+)?\.json")
+
+
+class LockedError(ResultsError):
+    """Another process writes to the folder; the message names it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Who writes to a folder.
+
+    Parameters
+    ----------
+    token : str
+        Random, different for each run.
+    host, user, command, since : str
+    machine, pid, born
+        As in `Process`.
+    """
+
+    token: str
+    host: str
+    machine: str
+    pid: int
+    born: str
+    user: str
+    since: str
+    command: str
+
+    def is_dead(self, age_s: float) -> bool:
+        """Judge by the process if it is one of this machine, else by its last sign of life."""
+        process = Process(machine=self.machine, pid=self.pid, born=self.born)
+        return process.has_ended if process.is_here else age_s >= LEASE_S
+
+    def __str__(self) -> str:
+        return (
+            f"process {self.pid} of {self.user} on {self.host}, since {self.since[:19]} UTC: "
+            f"{self.command}"
+        )
+
+
+def _myself() -> Holder:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+    process = Process.current()
+    return Holder(
+        token=secrets.token_hex(8),
+        host=socket.gethostname(),
+        machine=process.machine,
+        pid=process.pid,
+        born=process.born,
+        user=user,
+        since=timestamp(),
+        command=hide_password(shlex.join(sys.argv))[:500],
+    )
+
+
+def hide_password(text: str) -> str:
+    """Blank out the passwords of URLs: a command line is kept and shown.
+
+    Examples
+    --------
+    >>> hide_password("--storage postgresql://me:secret@host/x")
+    '--storage postgresql://me:***@host/x'
+    """
+    return re.sub(r"(://[^/@:\s]*):[^/\s]*@", r"\1:***@", text)
+
+
+def read_holder(folder: ResultsFolder, name: str = LOCK_NAME) -> tuple[Holder, float] | None:
+    """Read who writes to a folder, and how many seconds ago it last said so; None for nobody."""
+    place = f"{folder.path}/{name}"
+    try:
+        # Opened first: over NFS that asks the server again, and the time below is then fresh.
+        with folder.filesystem.open_input_stream(place) as stream:
+            holder = _parse(stream.read())
+        info = folder.filesystem.get_file_info(place)
+    except FileNotFoundError:
+        return None
+    written_s = info.mtime.timestamp() if info.mtime is not None else 0.0
+    return holder, time.time() - written_s
+
+
+def _parse(content: bytes) -> Holder:
+    """Read a lock file; one that makes no sense is nobody's, and only its age counts."""
+    names = [field.name for field in fields(Holder) if field.name != "pid"]
+    try:
+        raw = json.loads(content)
+        return Holder(pid=int(raw["pid"]), **{name: str(raw[name]) for name in names})
+    except (ValueError, KeyError, TypeError):
+        return Holder(pid=0, **{**dict.fromkeys(names, ""), "command": "unreadable lock"})
+
+
+class Lease:
+    """The right to write to a folder, renewed by a thread of its own.
+
+    Parameters
+    ----------
+    folder : ResultsFolder
+    on_lost : callable
+        Called from that thread once another holder is found in our place.
+    name : str
+        The lock's file.
+    """
+
+    def __init__(
+        self, folder: ResultsFolder, on_lost: Callable[[], None], name: str = LOCK_NAME
+    ) -> None:
+        # The lock's own files are tried once: a caller that waits learns nothing.
+        self._folder = ResultsFolder(folder.filesystem, folder.path, 0.0)
+        self._on_lost = on_lost
+        self._name = name
+        self._me = _myself()
+        self._ended = threading.Event()
+        self.lost_to: Holder | None = None
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+
+    @property
+    def _place(self) -> str:
+        return f"{self._folder.path}/{self._name}"
+
+    def acquire(self) -> None:
+        """Take the lock.
+
+        Raises
+        ------
+        LockedError
+            Somebody holds it.
+        ResultsError
+            The folder cannot be written.
+        """
+        try:
+            for _ in range(_MOST_TRIES):
+                if self._create():
+                    self._thread.start()
+                    self._refuse_others()
+                    return
+                found = read_holder(self._folder, self._name)
+                if found is None:
+                    continue
+                holder, age_s = found
+                if not holder.is_dead(age_s):
+                    raise LockedError(self._refusal(holder, age_s))
+                self._remove(holder)
+        except OSError as error:
+            raise ResultsError(
+                f"{self._folder.path}: cannot write results here: {first_line(error)}"
+            ) from None
+        raise LockedError(f"{self._folder.path}: many processes take the lock at once; try again")
+
+    def _refuse_others(self) -> None:
+        """Give our lock back if a run that ours does not go with holds another one."""
+        names = [info.base_name for info in self._folder.list_files()]
+        for name in filter(self._is_foreign, names):
+            found = read_holder(self._folder, name)
+            if found is None:
+                continue
+            holder, age_s = found
+            if not holder.is_dead(age_s):
+                self.release()
+                raise LockedError(self._refusal(holder, age_s))
+            with contextlib.suppress(FileNotFoundError):
+                self._folder.filesystem.delete_file(f"{self._folder.path}/{name}")
+
+    def _is_foreign(self, name: str) -> bool:
+        """Whether a file is the lock of a run that must not go on beside ours."""
+        if name == self._name or not _LOCK_FILE.fullmatch(name):
+            return False
+        # Shares of one cut go together: lock-2-of-4.json and lock-3-of-4.json.
+        return LOCK_NAME in (name, self._name) or name.split("-")[2:] != self._name.split("-")[2:]
+
+    def _refusal(self, holder: Holder, age_s: float) -> str:
+        return (
+            f"{self._folder.path}: another process writes here: {holder} "
+            f"(last sign of life {max(age_s, 0):.0f} s ago). Wait for it, or end it and run this "
+            f"again; a writer that dies is followed at once on its own machine, elsewhere "
+            f"{LEASE_S:.0f} s after its last sign of life"
+        )
+
+    def _content(self) -> bytes:
+        return json.dumps(asdict(self._me), indent=1).encode()
+
+    def _create(self) -> bool:
+        """Put the lock file if there is none; True if it is ours."""
+        if self._folder.is_local:
+            return self._create_local()
+        if self._folder.filesystem.get_file_info(self._place).type != pafs.FileType.NotFound:
+            return False
+        self._folder.write_bytes(self._name, self._content())
+        time.sleep(SETTLE_S)
+        found = read_holder(self._folder, self._name)
+        return found is not None and found[0].token == self._me.token
+
+    def _create_local(self) -> bool:
+        os.makedirs(self._folder.path, exist_ok=True)
+        temporary = f"{self._place}.{self._me.token}.tmp"
+        try:
+            with open(temporary, "wb") as stream:
+                stream.write(self._content())
+                stream.flush()
+                os.fsync(stream.fileno())
+            try:
+                os.link(temporary, self._place)
+            except FileExistsError:
+                # Over NFS a link whose answer got lost is reported as failed though it was made.
+                return os.stat(temporary).st_nlink == 2
+            except OSError:
+                return self._create_exclusively()
+            return True
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+
+    def _create_exclusively(self) -> bool:
+        """Create the lock on a filesystem without hard links."""
+        try:
+            with open(self._place, "xb") as stream:
+                stream.write(self._content())
+        except FileExistsError:
+            return False
+        return True
+
+    def _remove(self, holder: Holder) -> None:
+        """Remove a dead holder's lock, and only that one."""
+        if not self._folder.is_local:
+            found = read_holder(self._folder, self._name)
+            if found is not None and found[0].token == holder.token:
+                self._folder.filesystem.delete_file(self._place)
+            return
+        aside = f"{self._place}.{self._me.token}.tmp"
+        try:
+            os.rename(self._place, aside)
+        except FileNotFoundError:
+            return
+        try:
+            if _parse(Path(aside).read_bytes()).token != holder.token:
+                # Somebody was quicker and holds it by now: give it back.
+                with contextlib.suppress(FileExistsError):
+                    os.link(aside, self._place)
+        finally:
+            Path(aside).unlink(missing_ok=True)
+
+    def _keep(self) -> None:
+        while not self._ended.wait(RENEW_S):
+            # An outage is no loss: whoever takes over writes its name, and we read it later.
+            with contextlib.suppress(OSError):
+                self._renew()
+            if self.lost_to is not None:
+                self._on_lost()
+                return
+
+    def _renew(self) -> None:
+        found = read_holder(self._folder, self._name)
+        if found is None:
+            self._create()
+            found = read_holder(self._folder, self._name)
+        if found is not None and found[0].token != self._me.token:
+            self.lost_to = found[0]
+        elif self._folder.is_local:
+            os.utime(self._place)
+        else:
+            self._folder.write_bytes(self._name, self._content())
+
+    def check(self) -> None:
+        """Make sure that the lock is still ours.
+
+        Raises
+        ------
+        LockedError
+            Another process has taken it over.
+        """
+        with contextlib.suppress(OSError):
+            self._renew()
+        if self.lost_to is not None:
+            raise LockedError(
+                f"{self._folder.path}: taken over by {self.lost_to}; this run has stopped, and "
+                "what it finished is kept"
+            )
+
+    def release(self) -> None:
+        """Give the lock back, if it is still ours."""
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=RENEW_S)
+        with contextlib.suppress(OSError):
+            found = read_holder(self._folder, self._name)
+            if found is not None and found[0].token == self._me.token:
+                self._folder.filesystem.delete_file(self._place)
+
+
+@contextlib.contextmanager
+def hold(
+    folder: ResultsFolder, *, on_lost: Callable[[], None] = lambda: None, name: str = LOCK_NAME
+) -> Iterator[Lease]:
+    """Hold the right to write to a folder.
+
+    Parameters
+    ----------
+    folder : ResultsFolder
+    on_lost, name
+        As in `Lease`.
+
+    Raises
+    ------
+    LockedError
+        Another process holds it; the message names host, process, user, start and command.
+    ResultsError
+        The folder cannot be written.
+    """
+    lease = Lease(folder, on_lost, name)
+    lease.acquire()
+    try:
+        yield lease
+    finally:
+        lease.release()

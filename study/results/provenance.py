@@ -1,0 +1,78 @@
+"""Which code on which machine made a row, and when."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding
+
+from study.results.tables import SCHEMA_VERSION
+
+
+@cache
+def provenance() -> dict[str, Any]:
+    """Say which code on which machine makes a row: commit, versions, processor."""
+    root = Path(__file__).resolve().parents[2]
+    # A copy that was sent elsewhere has no repository: who sent it says what it is.
+    sent = os.environ.get("STUDY_COMMIT")
+    # Of the code that makes numbers: a changed note or figure changes no row.
+    changes = "" if sent else _git(root, "status", "--porcelain", "--untracked-files=no", "study")
+    return {
+        "commit": sent or _git(root, "rev-parse", "HEAD") or "unknown",
+        "dirty": os.environ.get("STUDY_DIRTY", "0") != "0" if sent else bool(changes),
+        "python": platform.python_version(),
+        "torch": importlib.metadata.version("torch"),
+        "sklearn": importlib.metadata.version("scikit-learn"),
+        "numpy": importlib.metadata.version("numpy"),
+        "cpu": cpu_model(),
+        "schema_version": SCHEMA_VERSION,
+    }
+
+
+@cache
+def code_version() -> str:
+    """Hash the source of this package: equal where the same code runs."""
+    folder = Path(__file__).resolve().parents[1]
+    content = hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        name = file.relative_to(folder).as_posix()
+        content.update(f"{name}\0".encode() + file.read_bytes() + b"\0")
+    return content.hexdigest()[:16]
+
+
+def cpu_model() -> str:
+    """Name the processor: what it calls itself, and in brackets what compilers call it.
+
+    The first alone can stand for several, as "AMD EPYC" on rented machines does; the order in
+    which compiled loops add up belongs to the second.
+    """
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name} ({llvmlite.binding.get_host_cpu_name()})"
+
+
+def timestamp() -> str:
+    """Give the time now, UTC, ISO 8601 with microseconds."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _git(root: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

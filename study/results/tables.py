@@ -1,0 +1,350 @@
+"""The tables of a results folder: names, columns, types, keys; and rows to Arrow and back.
+
+Configuration columns carry the leaf names of the sweep's fields. Units: `_nats` natural-log units,
+`_s` seconds, `bic` and `control_gap` BIC units (2 x nats).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Version 2 only adds: what a version-1 folder lacks reads as null or empty.
+SCHEMA_VERSION = 2
+SOURCES = ("data", "means", "samples", "codes")
+PROTOCOLS = ("original", "calibrated")
+# No failures: a search stops cells without hope on purpose.
+WELL_ENDED = ("done", "stopped")
+
+_ID, _STR, _INT, _FLOAT, _BOOL = pa.string(), pa.string(), pa.int64(), pa.float64(), pa.bool_()
+
+
+def count_columns(source: str, protocol: str) -> tuple[str, str, str]:
+    """Name the columns of one count: detected k, coverage k / K and the ceiling flag."""
+    tail = f"{source}_{protocol}"
+    return f"k_{tail}", f"coverage_{tail}", f"at_ceiling_{tail}"
+
+
+def _count_fields(sources: Sequence[str]) -> list[tuple[str, pa.DataType]]:
+    types = (_INT, _FLOAT, _BOOL)
+    return [
+        field
+        for source in sources
+        for protocol in PROTOCOLS
+        for field in zip(count_columns(source, protocol), types, strict=True)
+    ]
+
+
+# Configuration columns by their leaf names; a trial's row and every figure use these.
+CONFIG_FIELDS: list[tuple[str, pa.DataType]] = [
+    ("n_components", _INT),
+    ("dim", _INT),
+    ("box_half_width", _FLOAT),
+    ("box_rule", _STR),
+    ("variance_low", _FLOAT),
+    ("variance_high", _FLOAT),
+    ("alpha", _FLOAT),
+    ("n_samples", _INT),
+    ("training_points", _STR),
+    ("latent_dim", _INT),
+    ("hidden", _STR),
+    ("activation", _STR),
+    ("decoder_variance_rule", _STR),
+    ("epochs", _INT),
+    ("batch_size", _INT),
+    ("learning_rate", _FLOAT),
+    ("kl_weight", _FLOAT),
+    ("standardize", _BOOL),
+    ("detection_n_samples", _INT),
+    ("k_min", _INT),
+    ("k_max", _INT),
+    ("restarts", _INT),
+    ("detection_seed", _INT),
+    ("data_seed", _INT),
+    ("init_seed", _INT),
+    ("sample_seed", _INT),
+]
+ENDPOINTS = (
+    "mode_recall",
+    "mode_recall_means",
+    "weighted_recall",
+    "spurious_mass",
+    "spurious_mass_means",
+    "hq_control",
+    "hq_samples",
+    "hq_means",
+    "tv",
+    "tv_means",
+    "rkl_modes",
+    "rkl_modes_means",
+    "fragmentation",
+    "bridges",
+    "prdc_density",
+    "prdc_coverage",
+    "c2st",
+    "fkl_nats",
+    "entropy_nats",
+    "recon",
+    "kl_nats",
+    "loss",
+    "loss_floor",
+    "rate_bound_nats",
+    "lambda_1",
+    "train_recon",
+    "train_kl_nats",
+)
+# Those that a null model of the samples has too.
+NULL_ENDPOINTS = (
+    "mode_recall",
+    "weighted_recall",
+    "spurious_mass",
+    "hq_samples",
+    "tv",
+    "rkl_modes",
+    "fragmentation",
+    "bridges",
+    "prdc_density",
+    "prdc_coverage",
+    "c2st",
+    "fkl_nats",
+)
+PROVENANCE_FIELDS: list[tuple[str, pa.DataType]] = [
+    ("commit", _STR),
+    ("dirty", _BOOL),
+    ("python", _STR),
+    ("torch", _STR),
+    ("sklearn", _STR),
+    ("numpy", _STR),
+    ("cpu", _STR),
+    ("device", _STR),
+    ("finished_at", _STR),
+    ("schema_version", _INT),
+]
+# Columns that come from the mixture's control, computed once for each mixture.
+CONTROL_FIELDS = [*_count_fields(("data",)), ("control_gap", _FLOAT)]
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "plan": pa.schema([("trial_id", _ID), ("control_id", _ID), ("cell", _STR)]),
+    # What an adaptive sweep asked for, in order; written before it runs.
+    "works": pa.schema(
+        [
+            ("work", _INT),
+            ("suggestion", _INT),
+            ("purpose", _STR),
+            ("cell", _STR),
+            ("point", _STR),
+            ("seeds", pa.list_(pa.list_(pa.int64()))),
+            ("trial_ids", pa.list_(_ID)),
+            ("asked_at", _STR),
+            # JSON: [epoch, limit] of each rung, as they were when it was asked.
+            ("rungs", _STR),
+        ]
+    ),
+    # What is known of each cell of an adaptive sweep; derived from `works` and `trials`.
+    "suggestions": pa.schema(
+        [
+            ("suggestion", _INT),
+            ("objective", _STR),
+            ("direction", _STR),
+            ("cell", _STR),
+            ("point", _STR),
+            ("value", _FLOAT),
+            ("se", _FLOAT),
+            ("n", _INT),
+            ("fresh_value", _FLOAT),
+            ("fresh_se", _FLOAT),
+            ("fresh_n", _INT),
+            ("is_best", _BOOL),
+            # Of a cell that was stopped: at which epoch, and its mean objective there.
+            ("stopped_epoch", _INT),
+            ("stopped_value", _FLOAT),
+        ]
+    ),
+    # The objective of an adaptive sweep, measured while its trials trained.
+    "rungs": pa.schema(
+        [
+            ("trial_id", _ID),
+            ("epoch", _INT),
+            ("objective", _STR),
+            ("value", _FLOAT),
+            ("measure_s", _FLOAT),
+        ]
+    ),
+    "trials": pa.schema(
+        [
+            ("trial_id", _ID),
+            ("training_id", _ID),
+            ("data_id", _ID),
+            ("control_id", _ID),
+            ("stack_id", _ID),
+            ("cell", _STR),
+            ("status", _STR),
+            ("message", _STR),
+            *CONFIG_FIELDS,
+            *CONTROL_FIELDS,
+            *_count_fields(SOURCES[1:]),
+            ("modal_modes_samples", _INT),
+            ("icl_k_samples", _INT),
+            *((name, _FLOAT) for name in ENDPOINTS),
+            # Of the truth's covariance, largest first.
+            ("eigenvalues", pa.list_(_FLOAT)),
+            ("active_units", _INT),
+            ("decoder_variance", _FLOAT),
+            ("train_s", _FLOAT),
+            ("count_s", _FLOAT),
+            ("endpoints_s", _FLOAT),
+            *PROVENANCE_FIELDS,
+        ]
+    ),
+    "controls": pa.schema(
+        [
+            ("control_id", _ID),
+            ("data_id", _ID),
+            ("n_components", _INT),
+            ("data_seed", _INT),
+            ("status", _STR),
+            ("message", _STR),
+            *CONTROL_FIELDS,
+            ("n_repairs", _INT),
+            ("count_s", _FLOAT),
+            *PROVENANCE_FIELDS,
+        ]
+    ),
+    "nulls": pa.schema(
+        [
+            ("control_id", _ID),
+            ("null", _STR),
+            ("k_original", _INT),
+            ("at_ceiling_original", _BOOL),
+            ("k_calibrated", _INT),
+            ("at_ceiling_calibrated", _BOOL),
+            *((name, _FLOAT) for name in NULL_ENDPOINTS),
+        ]
+    ),
+    "curves": pa.schema(
+        [
+            ("trial_id", _ID),
+            ("epoch", _INT),
+            ("recon", _FLOAT),
+            ("kl_nats", _FLOAT),
+            ("loss", _FLOAT),
+            ("active_units", _INT),
+            ("kl_per_latent", pa.list_(_FLOAT)),
+        ]
+    ),
+    "counts": pa.schema(
+        [
+            ("owner_id", _ID),
+            ("source", _STR),
+            ("protocol", _STR),
+            ("epoch", _INT),
+            ("k", _INT),
+            ("log_likelihood", _FLOAT),
+            ("bic", _FLOAT),
+            ("icl", _FLOAT),
+            ("converged", _BOOL),
+            ("selected", _BOOL),
+            ("at_ceiling", _BOOL),
+        ]
+    ),
+    "components": pa.schema(
+        [
+            ("trial_id", _ID),
+            ("component", _INT),
+            ("weight", _FLOAT),
+            ("mass", _FLOAT),
+            ("fragments", _INT),
+            ("recalled", _BOOL),
+            ("eligible", _BOOL),
+        ]
+    ),
+    "recall": pa.schema(
+        [("trial_id", _ID), ("source", _STR), ("threshold", _FLOAT), ("recall", _FLOAT)]
+    ),
+    "points": pa.schema(
+        [
+            ("trial_id", _ID),
+            ("source", _STR),
+            ("index", _INT),
+            *((f"x{axis}", pa.float32()) for axis in range(4)),
+            ("component", _INT),
+        ]
+    ),
+    # A thinned copy of `points`, small enough for version control; written by the report.
+    "gallery": pa.schema(
+        [
+            ("trial_id", _ID),
+            ("source", _STR),
+            ("index", _INT),
+            *((f"x{axis}", pa.float32()) for axis in range(4)),
+            ("component", _INT),
+        ]
+    ),
+    "weights": pa.schema(
+        [
+            ("training_id", _ID),
+            ("name", _STR),
+            ("shape", pa.list_(pa.int64())),
+            ("dtype", _STR),
+            ("values", pa.binary()),
+        ]
+    ),
+}
+KEYS: dict[str, tuple[str, ...]] = {
+    "plan": ("trial_id",),
+    "works": ("work",),
+    "suggestions": ("suggestion", "objective"),
+    "rungs": ("trial_id", "epoch"),
+    "trials": ("trial_id",),
+    "controls": ("control_id",),
+    "nulls": ("control_id", "null"),
+    "curves": ("trial_id", "epoch"),
+    "counts": ("owner_id", "source", "protocol", "epoch", "k"),
+    "components": ("trial_id", "component"),
+    "recall": ("trial_id", "source", "threshold"),
+    "points": ("trial_id", "source", "index"),
+    "gallery": ("trial_id", "source", "index"),
+    "weights": ("training_id", "name"),
+}
+
+
+def pandas_type(dtype: pa.DataType) -> Any:
+    """Keep missing integers and booleans as missing instead of turning columns to float."""
+    return _nullable_types().get(dtype)
+
+
+@cache
+def _nullable_types() -> dict[pa.DataType, Any]:
+    # Not at the top: planning a sweep reads no rows and need not wait for pandas.
+    import pandas as pd
+
+    return {_INT: pd.Int64Dtype(), _BOOL: pd.BooleanDtype()}
+
+
+def to_table(table_name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Turn rows into an Arrow table of the named schema; absent columns are null."""
+    schema = SCHEMAS[table_name]
+    unknown = {key for row in rows for key in row} - set(schema.names)
+    if unknown:
+        raise KeyError(f"table {table_name!r} has no column {sorted(unknown)}")
+    columns = [
+        pa.array([_plain(row.get(field.name)) for row in rows], type=field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _plain(value: Any) -> Any:
+    """Strip numpy scalars, which Arrow would otherwise refuse to convert between kinds."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
+
+
+def frame_to_table(table_name: str, frame: pd.DataFrame) -> pa.Table:
+    """Turn a frame with a table's columns into an Arrow table of its schema."""
+    return pa.Table.from_pandas(frame, schema=SCHEMAS[table_name], preserve_index=False)

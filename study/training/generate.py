@@ -1,0 +1,240 @@
+"""What a fitted model generates, encodes and how likely it finds points; one model at a time.
+
+All arrays that come in and go out are float64 in data units; losses are in the units that the
+network trains in (the same, unless a model standardizes).
+
+Symbols: z latent, f(z) decoder mean, sigma^2 decoder variance, mu and s mean and standard
+deviation of q(z|x), beta the weight of the KL divergence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from study.data.seeds import numpy_generator, torch_generator
+from study.training.epoch import kl_per_latent
+from study.training.fitted import FittedVAE
+from study.training.program import ACTIVE_UNIT_VARIANCE
+
+# Rows computed at once: the widest layer's outputs stay in a core's cache.
+CHUNK_ROWS = 1_024
+N_IMPORTANCE_DRAWS = 100
+# The proposal's standard deviation over the encoder's: heavier tails than the true posterior's.
+PROPOSAL_WIDTH = 1.5
+# Index of the stream of held-out noise, beside the training's own.
+HELDOUT_NOISE = 1
+
+
+def draw_means(
+    fitted: FittedVAE, index: int, *, n_samples: int, sample_seed: int
+) -> Float64[np.ndarray, "samples features"]:
+    """Draw from the prior and decode: what the original report counted.
+
+    Parameters
+    ----------
+    fitted : FittedVAE
+    index : int
+        Which model of the stack.
+    n_samples : int
+    sample_seed : int
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features)
+    """
+    model, member = fitted.select(index), fitted.members[index]
+    generator = torch_generator("prior", member.data_seed, member.init_seed, sample_seed)
+    latents = torch.randn(1, n_samples, model.vae.model.latent_dim, generator=generator)
+    latents = latents.to(model.vae.device)
+    parts = [model.vae.decode(latents[:, rows]) for rows in _chunks(n_samples, CHUNK_ROWS)]
+    return model.to_data(torch.cat(parts, dim=1))[0]
+
+
+def draw_samples(
+    fitted: FittedVAE,
+    index: int,
+    means: Float64[np.ndarray, "samples features"],
+    *,
+    sample_seed: int,
+) -> Float64[np.ndarray, "samples features"]:
+    """Add the decoder's noise to means: draws from the distribution that the model defines.
+
+    Parameters
+    ----------
+    fitted : FittedVAE
+    index : int
+        Which model of the stack.
+    means : ndarray of shape (n_samples, n_features)
+        As `draw_means` returns.
+    sample_seed : int
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features)
+    """
+    member = fitted.members[index]
+    rng = numpy_generator("sample_noise", member.data_seed, member.init_seed, sample_seed)
+    return means + np.sqrt(fitted.noise_variance[index]) * rng.standard_normal(means.shape)
+
+
+def encode_points(
+    fitted: FittedVAE, index: int, points: Float64[np.ndarray, "samples features"]
+) -> Float64[np.ndarray, "samples latent"]:
+    """Return the encoder's mean of each point.
+
+    Parameters
+    ----------
+    fitted : FittedVAE
+    index : int
+        Which model of the stack.
+    points : ndarray of shape (n_samples, n_features)
+
+    Returns
+    -------
+    ndarray of shape (n_samples, latent_dim)
+    """
+    model = fitted.select(index)
+    inputs = model.to_network(points[None])
+    parts = [model.vae.encode(inputs[:, rows])[0] for rows in _chunks(len(points), CHUNK_ROWS)]
+    return torch.cat(parts, dim=1)[0].double().cpu().numpy()
+
+
+def active_codes(
+    codes: Float64[np.ndarray, "samples latent"],
+) -> Float64[np.ndarray, "samples active"]:
+    """Leave out the coordinates that do not vary over the points: they carry no information.
+
+    An unused latent's code is its prior mean up to rounding. A cloud that is flat in such a
+    direction has no upper bound on its likelihood, so the number of components that fits it best
+    means nothing. The threshold is that of active units (Burda et al. 2015).
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples, latent_dim)
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_active)
+        The coordinate that varies most if none is active.
+    """
+    variance = codes.var(axis=0)
+    active = variance > ACTIVE_UNIT_VARIANCE
+    if not active.any():
+        active = np.arange(len(variance)) == variance.argmax()
+    return codes[:, active]
+
+
+def heldout_losses(
+    fitted: FittedVAE, index: int, points: Float64[np.ndarray, "samples features"]
+) -> tuple[float, float, float]:
+    """Return the loss on points that were not trained on, with one noise draw a point.
+
+    Parameters
+    ----------
+    fitted : FittedVAE
+    index : int
+        Which model of the stack.
+    points : ndarray of shape (n_samples, n_features)
+
+    Returns
+    -------
+    recon : float
+        Squared error summed over features, averaged over points, in the network's units.
+    kl_nats : float
+    loss : float
+        recon + beta KL if the decoder's variance is implied, else
+        D/2 log(2 pi sigma^2) + recon / (2 sigma^2) + beta KL.
+    """
+    model, member = fitted.select(index), fitted.members[index]
+    inputs = model.to_network(points[None])
+    generator = torch_generator("noise", member.data_seed, member.init_seed, HELDOUT_NOISE)
+    noise = torch.randn(1, len(points), model.vae.model.latent_dim, generator=generator)
+    recon = kl_nats = 0.0
+    for rows in _chunks(len(points), CHUNK_ROWS):
+        mu, log_variance = model.vae.encode(inputs[:, rows])
+        latents = mu + (log_variance / 2).exp() * noise[:, rows].to(mu.device)
+        error = model.vae.decode(latents) - inputs[:, rows]
+        recon += error.double().square().sum().item() / len(points)
+        kl = kl_per_latent(mu, log_variance)
+        kl_nats += kl.double().sum().item() / len(points)
+    loss = recon + member.kl_weight * kl_nats
+    if model.vae.model.decoder_variance == "learned":
+        variance = model.decoder_variance[0]
+        log_scale = points.shape[1] / 2 * np.log(2 * np.pi * variance)
+        loss = float(log_scale + recon / (2 * variance) + member.kl_weight * kl_nats)
+    return recon, kl_nats, loss
+
+
+def importance_log_prob(
+    fitted: FittedVAE,
+    index: int,
+    points: Float64[np.ndarray, "samples features"],
+    *,
+    n_draws: int = N_IMPORTANCE_DRAWS,
+) -> Float64[np.ndarray, " samples"]:
+    """Estimate the log density of each point under the model, by importance sampling.
+
+    The estimate is low on average (Burda et al. 2015), less so with more draws. The proposal is
+    q(z|x) widened 1.5 times: on the original's setting (1,000 held-out points, 40 epochs, against
+    40,000 draws) 100 draws are then 0.002 nats low on average, while q(z|x) itself is 0.022 nats
+    low with 100 draws and 0.004 nats with 5,000. No coordinate is made wider than the prior: where
+    a latent is unused q(z|x) is exact, and at eight latents, five of them unused, widening those
+    too costs 0.018 nats instead of 0.001. 1,000 points take about 0.13 s on one core; the standard
+    error of a forward KL from 2,000 points is 0.02 nats.
+
+    Parameters
+    ----------
+    fitted : FittedVAE
+    index : int
+        Which model of the stack.
+    points : ndarray of shape (n_samples, n_features)
+    n_draws : int
+        Importance samples a point.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        In nats, of the density in data units.
+
+    References
+    ----------
+    Burda, Grosse and Salakhutdinov, "Importance Weighted Autoencoders",
+    https://arxiv.org/abs/1509.00519
+    """
+    model, member = fitted.select(index), fitted.members[index]
+    inputs = model.to_network(points[None])
+    generator = torch_generator("importance", member.data_seed, member.init_seed)
+    parts = [
+        _log_mean_weight(model, inputs[:, rows], n_draws, generator)
+        for rows in _chunks(len(points), max(1, CHUNK_ROWS // n_draws))
+    ]
+    return torch.cat(parts).double().cpu().numpy() - model.log_volume[0]
+
+
+def _log_mean_weight(
+    model: FittedVAE, inputs: Tensor, n_draws: int, generator: torch.Generator
+) -> Tensor:
+    """Return log mean_k p(x, z_k) / proposal(z_k) of each row of a stack of one."""
+    n_samples, dim = inputs.shape[1:]
+    mu, log_variance = (part[0, :, None] for part in model.vae.encode(inputs))
+    noise = torch.randn(n_samples, n_draws, mu.shape[-1], generator=generator).to(mu.device)
+    wide = log_variance + 2 * np.log(PROPOSAL_WIDTH)
+    log_variance = torch.minimum(wide, log_variance.clamp(min=0.0))
+    latents = mu + (log_variance / 2).exp() * noise  # (n_samples, n_draws, latent_dim)
+    means = model.vae.decode(latents.flatten(0, 1)[None])[0].view(n_samples, n_draws, dim)
+    variance = float(model.decoder_variance[0])
+    error = (means - inputs[0, :, None]).square().sum(dim=-1)
+    log_ratio = (noise.square() - latents.square() + log_variance).sum(dim=-1) / 2
+    log_scale = dim / 2 * np.log(2 * np.pi * variance)
+    log_weights = log_ratio - error / (2 * variance) - log_scale - np.log(n_draws)
+    return torch.logsumexp(log_weights, dim=1)
+
+
+def _chunks(n_samples: int, size: int) -> Iterator[slice]:
+    for start in range(0, n_samples, size):
+        yield slice(start, min(start + size, n_samples))

@@ -1,0 +1,259 @@
+"""What one trained model is worth: its counts and endpoints as rows.
+
+A model comes as its state (`FittedVAE.state`) and is measured on a CPU, wherever it was trained: a
+state can be sent to another process, and gives the same numbers there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from study.config import Protocol, Source
+from study.config.early_stopping import rung_detection
+from study.data.data_set import DataSet, draw_data_set
+from study.data.seeds import numpy_generator
+from study.detection.modes import ModeCount, count_modes, modal_em
+from study.endpoints.scores import (
+    LIKELIHOOD_POINTS,
+    PointScores,
+    score_bounds,
+    score_likelihood,
+    score_points,
+)
+from study.planning.units import Stack, Trial, config_columns
+from study.results import timestamp
+from study.training.device import is_out_of_memory
+from study.training.fitted import FittedVAE, Member, load_fitted
+from study.training.generate import (
+    active_codes,
+    draw_means,
+    draw_samples,
+    encode_points,
+    heldout_losses,
+    importance_log_prob,
+)
+from study.trial.rows import (
+    Row,
+    Tables,
+    count_rows,
+    count_summary,
+    current_error,
+    failed_rows,
+    gallery_rows,
+    trial_row,
+)
+
+FloatArray = np.ndarray
+State = Mapping[str, np.ndarray]
+
+
+def member_of(trial: Trial) -> Member:
+    """Say what of a trial belongs to its model of a stack."""
+    return Member(
+        data_seed=trial.data_seed,
+        init_seed=trial.init_seed,
+        kl_weight=trial.training.kl_weight,
+        learning_rate=trial.training.learning_rate,
+        standardize=trial.training.standardize,
+    )
+
+
+def data_set_of(trial: Trial) -> DataSet:
+    """Draw a trial's points."""
+    return draw_data_set(trial.mixture, trial.data_seed, trial.detection.n_samples)
+
+
+def load_trial(trial: Trial, state: State) -> FittedVAE:
+    """Load a trial's trained model, as a stack of one on the CPU.
+
+    Parameters
+    ----------
+    trial : Trial
+    state : mapping of str to ndarray
+        As `FittedVAE.state` returns.
+
+    Raises
+    ------
+    ValueError
+        If the state does not have the shape of the trial's model.
+    KeyError
+        If a parameter is missing.
+    """
+    return load_fitted(trial.model, [member_of(trial)], [state])
+
+
+def score_state(trial: Trial, state: State) -> Tables:
+    """Measure one trained model; if that fails, its row says why.
+
+    Parameters
+    ----------
+    trial : Trial
+    state : mapping of str to ndarray
+        Of the trained model.
+
+    Returns
+    -------
+    dict of str to list of dict
+        Rows by table, without what the training itself records.
+
+    Raises
+    ------
+    MemoryError, torch.OutOfMemoryError
+        There may be room when less is in memory.
+    """
+    try:
+        measured = _measure(trial, load_trial(trial, state))
+        row = trial_row(trial) | measured.columns | {"finished_at": timestamp()}
+        return {"trials": [row], **measured.tables}
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        return failed_rows(Stack(trials=(trial,)), current_error())
+
+
+def lost_rows(trial: Trial, *_: object) -> Tables:
+    """Make the row of a trial whose measuring ended its process twice."""
+    message = "a process that measured it was killed twice, as the system does without memory"
+    return failed_rows(Stack(trials=(trial,)), message)
+
+
+def measure_brief(trial: Trial, state: State, columns: Sequence[str]) -> tuple[Row, float]:
+    """Measure what an objective needs of a model in training.
+
+    Parameters
+    ----------
+    trial : Trial
+    state : mapping of str to ndarray
+        Of the model as it is.
+    columns : sequence of str
+        Of the trials table.
+
+    Returns
+    -------
+    dict
+        Those columns, and some more.
+    float
+        Seconds that it took.
+    """
+    started = time.perf_counter()
+    brief = replace(trial, detection=rung_detection(trial.detection, columns), gallery=False)
+    measured = _measure(brief, load_trial(trial, state))
+    row = {**config_columns(trial), **measured.columns}
+    return row, time.perf_counter() - started
+
+
+def count_generated(trial: Trial, state: State, epoch: int) -> list[Row]:
+    """Count the modes of what a model in training generates.
+
+    Parameters
+    ----------
+    trial : Trial
+    state : mapping of str to ndarray
+        Of the model as it is.
+    epoch : int
+
+    Returns
+    -------
+    list of dict
+        Rows of `counts`.
+    """
+    counted: list[Row] = []
+    for source, points in _generated(trial, load_trial(trial, state)).items():
+        if source in trial.detection.sources:
+            for protocol, count in count_modes(points, trial.detection).items():
+                owner = (trial.trial_id, source, protocol)
+                counted += count_rows(*owner, epoch=epoch, count=count)
+    return counted
+
+
+def _generated(trial: Trial, fitted: FittedVAE) -> dict[Source, FloatArray]:
+    """Draw decoder means and samples of one model; the samples are those means with noise."""
+    n_samples, seed = trial.detection.n_samples, trial.sample_seed
+    means = draw_means(fitted, 0, n_samples=n_samples, sample_seed=seed)
+    return {"means": means, "samples": draw_samples(fitted, 0, means, sample_seed=seed)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    columns: Row
+    tables: Tables
+
+
+def _measure(trial: Trial, fitted: FittedVAE) -> _Measured:
+    data = data_set_of(trial)
+    started = time.perf_counter()
+    sets: dict[Source, FloatArray] = _generated(trial, fitted)
+    sets["codes"] = encode_points(fitted, 0, data.heldout)
+    columns: Row = {}
+    curves: list[Row] = []
+    counts: dict[tuple[Source, Protocol], ModeCount] = {}
+    for source, points in sets.items():
+        if source not in trial.detection.sources:
+            continue
+        counted_points = active_codes(points) if source == "codes" else points
+        for protocol, count in count_modes(counted_points, trial.detection).items():
+            counts[source, protocol] = count
+            columns |= count_summary(source, protocol, count, data.truth.n_components)
+            owner = (trial.trial_id, source, protocol)
+            curves += count_rows(*owner, epoch=trial.training.epochs, count=count)
+    counted = time.perf_counter()
+    chosen = counts.get(("samples", "calibrated")) or counts.get(("samples", "original"))
+    scores = score_points(
+        sets["samples"],
+        truth=data.truth,
+        control=data.control,
+        rng=numpy_generator("classifier", trial.data_seed, trial.init_seed, trial.sample_seed),
+        means=sets["means"],
+        fitted=chosen.fitted if chosen is not None else None,
+    )
+    columns |= scores.columns | _likelihood_columns(trial, fitted, data)
+    if chosen is not None:
+        columns["modal_modes_samples"] = len(modal_em(chosen.fitted))
+        columns["icl_k_samples"] = int(chosen.ks[chosen.icl.argmin()])
+    columns["count_s"] = counted - started
+    columns["endpoints_s"] = time.perf_counter() - counted
+    sets["data"] = data.heldout
+    tables = {"counts": curves, **_score_tables(trial, scores)}
+    if trial.gallery:
+        tables["points"] = gallery_rows(trial, sets, data)
+    return _Measured(columns, tables)
+
+
+def _score_tables(trial: Trial, scores: PointScores) -> Tables:
+    owner = {"trial_id": trial.trial_id}
+    return {
+        "components": [{**owner, **row} for row in scores.components],
+        "recall": [{**owner, **row} for row in scores.recall],
+    }
+
+
+def _likelihood_columns(trial: Trial, fitted: FittedVAE, data: DataSet) -> Row:
+    recon, kl_nats, loss = heldout_losses(fitted, 0, data.heldout)
+    few = data.heldout[:LIKELIHOOD_POINTS]
+    likelihood = score_likelihood(
+        data.truth, few, model_log_prob=importance_log_prob(fitted, 0, few)
+    )
+    # Floor and rate bound hold for the same points that the losses are averaged over.
+    entropy = score_likelihood(data.truth, data.heldout)["entropy_nats"]
+    bounds = score_bounds(
+        recon,
+        entropy_nats=entropy,
+        kl_weight=trial.training.kl_weight,
+        dim=trial.mixture.dim,
+        decoder_variance=trial.model.decoder_variance,
+        scale=fitted.scale[0],
+    )
+    return {
+        **likelihood,
+        **bounds,
+        "entropy_nats": entropy,
+        "eigenvalues": np.linalg.eigvalsh(data.truth.covariance())[::-1].tolist(),
+        "recon": recon,
+        "kl_nats": kl_nats,
+        "loss": loss,
+        "decoder_variance": float(fitted.decoder_variance[0]),
+    }

@@ -1,0 +1,308 @@
+"""One stack from points to rows: the one place where the steps of a trial meet.
+
+`run_stack` needs no Ray and no files: call it in a debugger or a notebook. `stack_events` is the
+same work as a generator, which pauses at every checkpoint of the training.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import numpy as np
+
+from study.config.early_stopping import mean_value
+from study.data.data_set import draw_data_set
+from study.detection.modes import control_gap, count_modes
+from study.endpoints.baselines import score_nulls
+from study.planning.units import Control, ControlBatch, Stack, Trial
+from study.results import timestamp
+from study.training.fitted import FittedVAE
+from study.training.train import Checkpoint, TrainedStack, train_checkpoints
+from study.trial.measure import (
+    State,
+    count_generated,
+    data_set_of,
+    lost_rows,
+    measure_brief,
+    member_of,
+    score_state,
+)
+from study.trial.processes import spread, start_processes
+from study.trial.rows import (
+    Row,
+    Tables,
+    append_tables,
+    control_row,
+    count_rows,
+    count_summary,
+    curve_rows,
+    trial_row,
+    weight_rows,
+)
+
+Report = dict[str, Any]
+
+
+def run_stack(stack: Stack, *, device: str = "cpu", n_processes: int = 1) -> Tables:
+    """Train and measure a stack.
+
+    Parameters
+    ----------
+    stack : Stack
+    device : str
+        A torch device, for the training.
+    n_processes : int
+        Models that are measured at once, each by a process of its own; 1 takes none but this one.
+
+    Returns
+    -------
+    dict of str to list of dict
+        Rows by table, as in `study.results.SCHEMAS`.
+
+    Raises
+    ------
+    ValueError
+        The stack's configuration cannot be trained or measured.
+    """
+    events = stack_events(stack, device=device, n_processes=n_processes)
+    while True:
+        try:
+            next(events)
+        except StopIteration as stop:
+            return stop.value
+
+
+def stack_events(
+    stack: Stack, *, device: str = "cpu", n_processes: int = 1
+) -> Generator[Report, None, Tables]:
+    """Train and measure a stack, pausing with a report at every checkpoint.
+
+    Parameters
+    ----------
+    stack, device, n_processes
+        As in `run_stack`.
+
+    Yields
+    ------
+    dict
+        `phase`, `done`; while training `epoch`, `n_epochs` and `loss` (mean over the models that
+        have not diverged); while counting `n_counted` trials.
+
+    Returns
+    -------
+    dict of str to list of dict
+        Rows by table.
+    """
+    start_processes(n_processes, module=score_state.__module__)
+    trainings = stack.trainings
+    leads = [trials[0] for trials in trainings]
+    tables: Tables = {}
+    started = time.perf_counter()
+    counting_s = 0.0
+    stopped: str | None = None
+    steps = train_checkpoints(
+        np.stack([data_set_of(trial).training for trial in leads]),
+        [member_of(trial) for trial in leads],
+        model=leads[0].model,
+        training=leads[0].training,
+        device=device,
+    )
+    while True:
+        try:
+            checkpoint, fitted = steps.send(True if stopped else None)
+        except StopIteration as stop:
+            trained: TrainedStack = stop.value
+            break
+        yield _report(checkpoint, leads[0])
+        counted_at = time.perf_counter()
+        _count_checkpoint(stack, checkpoint, fitted, tables, n_processes)
+        stopped = _stop_at_rung(stack, checkpoint, fitted, tables, n_processes)
+        counting_s += time.perf_counter() - counted_at
+    train_s = (time.perf_counter() - started - counting_s) / len(trainings)
+    models = [
+        (index, trial, *_status(trial, trained, index, stopped))
+        for index, trials in enumerate(trainings)
+        for trial in trials
+    ]
+    measured = spread(
+        score_state,
+        (
+            (trial, trained.fitted.state(index))
+            for index, trial, status, _ in models
+            if status == "done"
+        ),
+        n_processes=n_processes,
+        lost=lost_rows,
+    )
+    with_weights: set[int] = set()
+    for n_counted, (index, trial, status, message) in enumerate(models):
+        yield {"phase": "counting", "n_counted": n_counted, "done": False}
+        scored = next(measured) if status == "done" else {"trials": [trial_row(trial)]}
+        (row,) = scored["trials"]
+        if row.get("status") != "failed":
+            row |= _training_columns(trained, index) | {"status": status, "message": message}
+            row.setdefault("finished_at", timestamp())
+            scored["curves"] = curve_rows(trial, trained, index)
+            # Weights of a training that did not end well would hide those of one that did.
+            if status == "done" and index not in with_weights:
+                with_weights.add(index)
+                scored["weights"] = weight_rows(trained.fitted, index, trial.training_id)
+        row |= {"stack_id": stack.stack_id, "train_s": train_s, "device": device}
+        append_tables(tables, scored)
+    return tables
+
+
+def _report(checkpoint: Checkpoint, lead: Trial) -> Report:
+    losses = checkpoint.recon + lead.training.kl_weight * checkpoint.kl_nats
+    finite = losses[np.isfinite(losses)]
+    return {
+        "phase": "training",
+        "epoch": checkpoint.epoch,
+        "n_epochs": lead.training.epochs,
+        "loss": float(finite.mean()) if finite.size else None,
+        "done": False,
+    }
+
+
+def _states(
+    stack: Stack, checkpoint: Checkpoint, fitted: FittedVAE
+) -> Iterator[tuple[int, Trial, State | None]]:
+    """List trials with the place and the state of their model; None if it has diverged."""
+    for index, trials in enumerate(stack.trainings):
+        state = fitted.state(index) if np.isfinite(checkpoint.recon[index]) else None
+        for trial in trials:
+            yield index, trial, state
+
+
+def _count_checkpoint(
+    stack: Stack,
+    checkpoint: Checkpoint,
+    fitted: FittedVAE,
+    tables: Tables,
+    n_processes: int,
+) -> None:
+    """Count means and samples while training, if asked; the last epoch is counted later."""
+    lead = stack.trials[0]
+    if not lead.detection.at_checkpoints or checkpoint.epoch == lead.training.epochs:
+        return
+    arguments = (
+        (trial, state, checkpoint.epoch)
+        for _, trial, state in _states(stack, checkpoint, fitted)
+        if state is not None
+    )
+    for rows in spread(count_generated, arguments, n_processes=n_processes):
+        append_tables(tables, {"counts": rows})
+
+
+def _stop_at_rung(
+    stack: Stack,
+    checkpoint: Checkpoint,
+    fitted: FittedVAE,
+    tables: Tables,
+    n_processes: int,
+) -> str | None:
+    """Measure the objective if this is a rung; say why the stack stops here, None to go on."""
+    halving = stack.halving
+    rung = None if halving is None else halving.at(checkpoint.epoch)
+    if halving is None or rung is None:
+        return None
+    models = list(_states(stack, checkpoint, fitted))
+    columns = halving.objective.columns
+    measured = spread(
+        measure_brief,
+        ((trial, state, columns) for _, trial, state in models if state is not None),
+        n_processes=n_processes,
+    )
+    values: list[float | None] = []
+    for index, trial, state in models:
+        value, measure_s = None, 0.0
+        if state is not None:
+            row, measure_s = next(measured)
+            row |= {
+                "train_recon": checkpoint.recon[index],
+                "train_kl_nats": checkpoint.kl_nats[index],
+                "active_units": checkpoint.active_units[index],
+            }
+            value = halving.objective.evaluate(row)
+        values.append(value)
+        rung_row = {
+            "trial_id": trial.trial_id,
+            "epoch": rung.epoch,
+            "objective": halving.objective.expression,
+            "value": value,
+            "measure_s": measure_s,
+        }
+        append_tables(tables, {"rungs": [rung_row]})
+    n_epochs = stack.trials[0].training.epochs
+    return halving.reason(rung, mean_value(values), n_epochs=n_epochs)
+
+
+def _training_columns(trained: TrainedStack, index: int) -> Row:
+    """Say how a model's training ended."""
+    return {
+        "train_recon": trained.train_recon[index, trained.n_epochs_done - 1],
+        "train_kl_nats": trained.train_kl_nats[index, trained.n_epochs_done - 1],
+        # A training that diverges before its first checkpoint has none.
+        "active_units": (
+            int(trained.checkpoints[-1].active_units[index]) if trained.checkpoints else None
+        ),
+    }
+
+
+def _status(
+    trial: Trial, trained: TrainedStack, index: int, stopped: str | None
+) -> tuple[str, str | None]:
+    diverged = int(trained.diverged_epoch[index])
+    if diverged:
+        return "diverged", f"NaN or infinity in epoch {diverged} of {trial.training.epochs}"
+    if stopped:
+        return "stopped", stopped
+    if trained.timed_out:
+        limit = trial.training.timeout_min
+        done = f"{trained.n_epochs_done} of {trial.training.epochs} epochs"
+        return "timeout", f"passed training.timeout_min = {limit} after {done}"
+    return "done", None
+
+
+def run_controls(batch: ControlBatch) -> Tables:
+    """Count the controls of a batch: fresh draws of the truth.
+
+    With the original's own training points the control is those points: the report's claim is
+    about them.
+
+    Parameters
+    ----------
+    batch : ControlBatch
+
+    Returns
+    -------
+    dict of str to list of dict
+        Rows of `controls`, `counts` and `nulls`.
+    """
+    tables: Tables = {}
+    for control in batch.controls:
+        append_tables(tables, _count_control(control))
+    return tables
+
+
+def _count_control(control: Control) -> Tables:
+    started = time.perf_counter()
+    detection = control.detection
+    data = draw_data_set(control.mixture, control.data_seed, detection.n_samples)
+    original = control.mixture.training_points == "original"
+    points = data.training if original else data.control
+    row = control_row(control)
+    curves: list[Row] = []
+    for protocol, count in count_modes(points, detection).items():
+        row |= count_summary("data", protocol, count, data.truth.n_components)
+        curves += count_rows(control.control_id, "data", protocol, epoch=0, count=count)
+        if protocol == "calibrated":
+            row["control_gap"] = control_gap(points, data.truth, count)
+            row["n_repairs"] = count.n_repairs
+    row |= {"status": "done", "count_s": time.perf_counter() - started}
+    owner = {"control_id": control.control_id}
+    nulls = [owner | null for null in score_nulls(data, control.data_seed, detection)]
+    row["finished_at"] = timestamp()
+    return {"counts": curves, "controls": [row], "nulls": nulls}

@@ -1,0 +1,126 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+
+from analysis import load
+from analysis.frames import agreement, contrasts, profiles, survival
+from analysis.load import Results, load_results
+from analysis.page import answer, evidence
+
+
+@pytest.fixture
+def noisy(results: Results, jitter: Callable[..., Results]) -> Results:
+    """Cells that differ by noise too."""
+    return jitter(results, "fkl_nats")
+
+
+def test_cells_are_paired_by_their_seeds(noisy: Results) -> None:
+    frame = contrasts.cell_contrasts(noisy, ["fkl_nats"])
+    done = noisy.trials[noisy.trials["status"] == "done"]
+    keys = ["data_seed", "init_seed"]
+    wide = done.pivot(index=keys, columns="latent_dim", values="fkl_nats").astype(float)
+    paired = (wide[8] - wide[2]).dropna().groupby("data_seed").mean()
+    row = frame[frame["latent_dim"] == 8].iloc[0]
+    assert row["reference"] == "latent_dim=2"
+    assert row["estimate"] == pytest.approx(paired.mean())
+    assert row["dz"] == pytest.approx(paired.mean() / paired.std())
+    assert row["low"] < row["estimate"] < row["high"]
+
+
+def test_the_primary_family_is_one(results: Results) -> None:
+    frame = contrasts.cell_contrasts(results, [*contrasts.PRIMARY_ENDPOINTS, "tv"])
+    primary = frame["endpoint"] != "tv"
+    smallest = frame.loc[primary, "p_value"].min()
+    # Holm over 4 cells x 3 endpoints; the exploration is adjusted by the false discovery rate.
+    assert frame.loc[primary, "p_holm"].min() == pytest.approx(min(1, 12 * smallest))
+    assert frame.loc[~primary, "p_holm"].isna().all()
+    assert frame["p_bh"].notna().all()
+
+
+def test_paired_counts(results: Results) -> None:
+    frame = contrasts.paired_counts(results, "samples", "calibrated")
+    assert len(frame) == 50
+    assert list(frame.columns[:6]) == [
+        "latent_dim", "cell", "data_seed", "k_control", "k_generated", "delta",
+    ]  # fmt: skip
+    assert (frame["k_generated"] - frame["k_control"] - frame["delta"]).abs().max() < 1e-9
+    assert frame["at_ceiling"].between(0, 1).all()
+
+
+def test_equivalence_compares_levels(noisy: Results) -> None:
+    frame = contrasts.equivalence(noisy, "fkl_nats", 0.5)
+    assert len(frame) == 10
+    row = frame.query("from_level == 2 and to_level == 3").iloc[0]
+    assert row["equivalent"]
+    assert row["low90"] < row["difference"] < row["high90"]
+    wide = contrasts.equivalence(noisy, "fkl_nats").query("from_level == 1 and to_level == 8")
+    assert not wide["equivalent"].iloc[0]
+
+
+def test_identifiable_k() -> None:
+    trials = pd.DataFrame(
+        {"k_data_calibrated": [9, 9, None], "control_gap": [-3.0, 2.0, 1.0], "n_components": 10}
+    )
+    assert load.identifiable_k(trials).tolist()[:2] == [9, 10]
+    assert load.identifiable_k(trials).isna().tolist() == [False, False, True]
+
+
+def test_survival_starts_at_one_and_counts_the_censored(results: Results) -> None:
+    frame = survival.survival(results, "means", "original")
+    assert (frame.groupby("cell")["survival"].first() == 1).all()
+    assert (frame["n_censored"] == frame["n"]).all()
+    control = survival.survival(results, "data", "original")
+    assert (control["n"] == 10).all()
+
+
+def test_agreement_equals_scipy(results: Results) -> None:
+    frame = agreement.agreement(results, "trials", ["fkl_nats", "tv", "spurious_mass"])
+    assert len(frame) == 3
+    done = results.trials[results.trials["status"] == "done"]
+    row = frame.iloc[0]
+    expected = scipy.stats.spearmanr(done[row["metric"]], done[row["other"]]).statistic
+    assert row["spearman"] == pytest.approx(expected)
+    assert row["low"] <= row["spearman"] <= row["high"]
+    cells = agreement.agreement(results, "cells", ["fkl_nats", "tv"])
+    assert cells["n"].tolist() == [5]
+    with pytest.raises(ValueError, match="level must be"):
+        agreement.agreement(results, "seeds")  # type: ignore[arg-type]
+
+
+def test_failures_stay_in_profiles(results: Results) -> None:
+    frame = profiles.performance_profile(results, "fkl_nats")
+    last = frame.groupby("latent_dim")["share"].last()
+    assert last[4] == 1.0
+    assert last[1] < 1.0
+    means = profiles.interquartile_means(results, ["fkl_nats"]).set_index("latent_dim")
+    done = results.trials.query("latent_dim == 8")["fkl_nats"].to_numpy(float)
+    assert means.at[8, "estimate"] == pytest.approx(scipy.stats.trim_mean(done, 0.25))
+    assert means.at[1, "n_lost"] == 1
+
+
+def test_sentences_claim_what_the_design_carries(
+    results: Results, build: Callable[..., Path], tmp_path: Path
+) -> None:
+    text = " ".join(answer.sentences(results))
+    assert "Holm's adjustment over the 12 comparisons" in text
+    assert "data seeds" in text
+    assert "nan" not in text
+    few = load_results(build(tmp_path / "few", seeds=(3, 1), n_points=0))
+    said = " ".join(answer.sentences(few))
+    assert "no comparison could have passed" in said
+    alone = load_results(build(tmp_path / "one", factors=(), cells=[{}], seeds=(1, 3), n_points=0))
+    said = " ".join(answer.sentences(alone))
+    assert "One data seed was used" in said
+    assert "Holm" not in said
+    assert "nan" not in said
+    assert "power" not in said
+
+
+def test_flat_runs() -> None:
+    equal = {(2, 3), (3, 4), (2, 4), (4, 8)}
+    assert evidence._runs([1, 2, 3, 4, 8], equal) == [[1], [2, 3, 4], [8]]
+    assert np.isclose(contrasts.margin_of("k_samples_calibrated"), 1)

@@ -1,0 +1,101 @@
+"""Ray for one run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from ray._private import utils
+
+from study.execution.ray_session import _minimal_ray, worker_log_tail
+
+# A process of its own: what a first import of Ray did cannot be undone in this one.
+RAY_FIRST = """
+import ray
+from study.execution.ray_environment import set_ray_environment
+set_ray_environment()
+from study.execution.ray_session import ray_session
+from study.config import ResourcesConfig
+with ray_session(None, n_workers=1, resources=ResourcesConfig()):
+    print(ray.get(ray.remote(lambda: 6 * 7).remote()))
+"""
+
+# Cycles that hold Ray's references become garbage, one after another, while Ray shuts down.
+GARBAGE_AT_THE_END = """
+import gc
+import threading
+from study.execution.ray_environment import set_ray_environment
+set_ray_environment()
+import ray
+from ray._private import worker
+from study.execution.ray_session import ray_session
+from study.config import ResourcesConfig
+held, ended, disconnect = [], threading.Event(), worker.disconnect
+def let_go():
+    while held and not ended.wait(0.001):
+        held.pop()
+        [[] for _ in range(1_000)]
+def disconnect_and_let_go(*given):
+    disconnect(*given)
+    threading.Thread(target=let_go).start()
+worker.disconnect = disconnect_and_let_go
+with ray_session(None, n_workers=1, resources=ResourcesConfig()):
+    # What there is already is left out, so that each collection goes through all that is new.
+    gc.freeze()
+    gc.collect()
+    gc.set_threshold(100, 1, 1)
+    for number in range(1_000):
+        cycle = [ray.put(number)]
+        cycle.append(cycle)
+        held.append(cycle)
+    del cycle
+ended.set()
+print("went on")
+"""
+
+
+def run_alone(program: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in a process of its own, with none of our Ray's settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, env=kept, capture_output=True, text=True, timeout=240)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_ray_that_was_imported_before_starts_with_our_token() -> None:
+    done = run_alone(RAY_FIRST)
+    assert done.stdout.strip() == "42", done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_garbage_of_another_thread_does_not_end_the_driver() -> None:
+    done = run_alone(GARBAGE_AT_THE_END)
+    assert done.stdout.strip() == "went on", done.stderr
+
+
+def test_ray_starts_without_the_dashboards_libraries_unless_they_are_asked_for() -> None:
+    """Ray decides by this function; if it is renamed, every sweep starts later."""
+    check = utils.get_dashboard_dependency_error
+    with _minimal_ray(unless=False):
+        assert isinstance(utils.get_dashboard_dependency_error(), ImportError)
+    with _minimal_ray(unless=True):
+        assert utils.get_dashboard_dependency_error is check
+    assert utils.get_dashboard_dependency_error is check
+
+
+def test_the_last_words_of_a_worker_that_was_kept_ready_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = SimpleNamespace(get_logs_dir_path=lambda: str(tmp_path))
+    monkeypatch.setattr("ray._private.worker._global_node", node)
+    for age_s, job, text in ((2, "ffffffff", "ready"), (1, "01000000", "SIGSEGV received")):
+        file = tmp_path / f"worker-a-{job}-7.err"
+        file.write_text(text)
+        os.utime(file, (100 - age_s, 100 - age_s))
+    assert worker_log_tail(7) == "readySIGSEGV received"
+    assert worker_log_tail(7, n_chars=8) == "received"
+    assert worker_log_tail(8) == ""
