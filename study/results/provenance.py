@@ -12,8 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import llvmlite.binding
-
 from study.results.tables import SCHEMA_VERSION
 
 
@@ -54,6 +52,9 @@ def cpu_model() -> str:
     The first alone can stand for several, as "AMD EPYC" on rented machines does; the order in
     which compiled loops add up belongs to the second.
     """
+    # Not at the top: results are read where nothing is installed that makes any.
+    import llvmlite.binding
+
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
