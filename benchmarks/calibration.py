@@ -164,8 +164,11 @@ def tables(rows: pd.DataFrame) -> str:
         parts.append(f"### {group}\n\n{table}")
     n = int(rows["n"].iloc[0])
     error = 100 * np.sqrt(0.95 * 0.05 / n)
-    text = f"Percent. {n} experiments a figure, standard error {error:.1f} points at 95; half as "
-    text += "many for components and the F test, a quarter for Holm, Benjamini-Hochberg, survival."
+    text = (
+        f"In percent. Each figure rests on {n} experiments (standard error {error:.1f} points at "
+    )
+    text += "95); half as many for components and the F test, a quarter for Holm, "
+    text += "Benjamini-Hochberg and survival."
     return "\n\n".join([*parts, text + "\n"])
 
 

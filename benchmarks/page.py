@@ -11,12 +11,12 @@ from benchmarks.history import latest
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 _BLOCK = re.compile(r"(<!-- benchmark: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _PROCESSORS = re.compile(r"(<!-- processors -->\n).*?(<!-- end -->)", re.DOTALL)
-# The ratios that are told for each processor: benchmark, how the row's name begins, what it says.
+# The ratios shown for each processor: benchmark, how the row's name begins, how it is labelled.
 HEADLINES = (
-    ("peers", "naive Ray Tune", "naive Ray Tune takes, times as long"),
-    ("peers", "joblib", "joblib takes"),
-    ("peers", "Optuna", "Optuna with n_jobs=2 takes"),
-    ("peers", "Hydra", "Hydra's joblib launcher takes"),
+    ("peers", "naive Ray Tune", "time relative to this project: naive Ray Tune"),
+    ("peers", "joblib", "time relative to this project: joblib"),
+    ("peers", "Optuna", "time relative to this project: Optuna, n_jobs=2"),
+    ("peers", "Hydra", "time relative to this project: Hydra, joblib launcher"),
     ("training", "compiled, model after model, stack of 4", "training, share of the floor"),
     ("scoring", "q=1 measuring", "measuring, share of the trial, q = 1"),
     ("scoring", "q=2 measuring", "measuring, share of the trial, q = 2"),
@@ -26,7 +26,7 @@ HEADLINES = (
 
 
 def write_page(rows: Sequence[Mapping[str, str]], path: Path = PAGE) -> None:
-    """Replace what stands between the markers of each benchmark by its latest table."""
+    """Replace the text between the markers of each benchmark with its latest table."""
     text = path.read_text(encoding="utf-8")
     filled = _BLOCK.sub(lambda found: found[1] + table(rows, found[2]) + "\n" + found[3], text)
     filled = _PROCESSORS.sub(lambda found: found[1] + by_processor(rows) + "\n" + found[2], filled)
