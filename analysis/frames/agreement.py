@@ -15,12 +15,9 @@ from numpy.typing import NDArray
 from analysis.frames.cells import done_trials
 from analysis.load import Results
 from analysis.statistics.intervals import BOOTSTRAP_CLUSTERS, FloatArray
+from study.results import COMPARED_ENDPOINTS
 
-METRICS = (
-    "k_samples_original", "k_samples_calibrated", "k_means_calibrated", "modal_modes_samples",
-    "icl_k_samples", "mode_recall", "spurious_mass", "fkl_nats", "tv", "fragmentation",
-    "prdc_density", "prdc_coverage", "c2st",
-)  # fmt: skip
+METRICS = ("k_samples_original", "k_samples_calibrated", "k_means_calibrated", *COMPARED_ENDPOINTS)
 COLUMNS = (
     "metric", "other", "spearman", "kendall", "low", "high", "n", "level", "interval",
     "confidence", "n_data",

@@ -18,7 +18,6 @@ COUNT_COLUMNS = (
     "control_id", "data_seed", "n_components", "k_min", "k_max", "k_id",
     *(name for s in SOURCES for p in PROTOCOLS for name in count_columns(s, p)),
 )  # fmt: skip
-PRIMARY_ENDPOINTS = ("mode_recall", "spurious_mass", "fkl_nats")
 
 
 def named_rows(frame: pd.DataFrame) -> list[Any]:

@@ -18,7 +18,6 @@ import pandas as pd
 
 from analysis.frames.cells import (
     COUNT_COLUMNS,
-    PRIMARY_ENDPOINTS,
     by_cell,
     cells,
     counted_pairs,
@@ -35,10 +34,12 @@ from analysis.statistics.hypotheses import (
     holm,
     paired_contrasts,
 )
+from study.results import PRIMARY_ENDPOINTS
+from study.results import endpoint as endpoint_record
 
 # Differences smaller than this are of no interest: nats for the forward KL, else components.
-MARGINS = {"fkl_nats": 0.05, "spurious_mass": 0.02}
-COUNT_MARGIN = 1.0
+# For columns that no endpoint is known of.
+UNKNOWN_MARGIN = 0.05
 # Above this many cells, pairs of neighbouring levels are compared instead of all.
 ALL_PAIRS = 12
 
@@ -220,8 +221,9 @@ def paired_counts(results: Results, source: str, protocol: str) -> pd.DataFrame:
 
 
 def margin_of(endpoint: str) -> float:
-    """Give the smallest difference of interest: 1 component, 0.02 of spurious mass, else 0.05."""
-    return MARGINS.get(endpoint, COUNT_MARGIN if endpoint.startswith("k_") else 0.05)
+    """Return the smallest difference of interest, as the endpoint's record has it."""
+    record = endpoint_record(endpoint)
+    return record.margin if record else UNKNOWN_MARGIN
 
 
 def equivalence(

@@ -28,10 +28,9 @@ from analysis.frames.cells import cells, done_trials, independent_factors
 from analysis.load import Results
 from analysis.statistics.balanced import balanced_core, factorial_sums
 from analysis.statistics.intervals import FloatArray
+from study.results import endpoint as endpoint_record
 
 DATA, INIT, ERROR, DUMMY = "data seed", "other seeds", "cells x data seed", "noise (dummy)"
-# Where larger is better; PED-ANOVA asks what the best trials have in common.
-MAXIMIZED = ("mode_recall", "mode_recall_means", "weighted_recall", "prdc_density", "hq_samples")
 # Optuna's time grows with the rows (fANOVA's with their square); shares are stable long before.
 PED_ROWS = 1000
 FANOVA_ROWS, FANOVA_TREES, FANOVA_DEPTH = 150, 16, 8
@@ -156,7 +155,12 @@ def importances(results: Results, endpoint: str, *, level: float = 0.95) -> pd.D
         return pd.DataFrame(columns=list(IMPORTANCE_COLUMNS))
     names, values, _ = design
     noise = _dummy(values.shape)
-    parts = [_omega(names, values, noise, level), _ped(names, values, noise, endpoint, level)]
+    parts = [_omega(names, values, noise, level)]
+    record = endpoint_record(endpoint)
+    # PED-ANOVA asks what the best trials have in common.
+    if record is not None and record.better != "neither":
+        worth = values if record.better == "low" else -values
+        parts.append(_ped(names, worth, noise, level))
     parts.append(_fanova(names, values, noise))
     frame = pd.concat(parts, ignore_index=True)
     return frame.assign(
@@ -214,14 +218,12 @@ def _jackknifed(shares: Any, values: FloatArray, noise: FloatArray, level: float
     )
 
 
-def _ped(
-    names: list[str], values: FloatArray, noise: FloatArray, endpoint: str, level: float
-) -> pd.DataFrame:
-    sign = -1.0 if endpoint in MAXIMIZED else 1.0
+def _ped(names: list[str], values: FloatArray, noise: FloatArray, level: float) -> pd.DataFrame:
+    """Importance for the trials with the least values."""
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
 
     def shares(rows: FloatArray, dummy: FloatArray) -> dict[str, float]:
-        listed = _rows(names, sign * rows, dummy)
+        listed = _rows(names, rows, dummy)
         few = listed.sample(PED_ROWS, random_state=0) if len(listed) > PED_ROWS else listed
         return _optuna_shares(few, evaluator)
 

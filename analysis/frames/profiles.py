@@ -18,8 +18,6 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 
-from analysis.frames.cells import PRIMARY_ENDPOINTS
-from analysis.frames.importance import MAXIMIZED
 from analysis.load import Results
 from analysis.statistics.intervals import (
     BOOTSTRAP_CLUSTERS,
@@ -27,6 +25,7 @@ from analysis.statistics.intervals import (
     expanded_level,
     resample_weights,
 )
+from study.results import PRIMARY_ENDPOINTS, is_larger_better
 
 N_RESAMPLES = 1999
 N_SCORES = 41
@@ -85,7 +84,7 @@ def _ended(trials: pd.DataFrame) -> pd.DataFrame:
 
 def _worst_for_lost(group: pd.DataFrame, name: str) -> tuple[FloatArray, FloatArray]:
     """Give a cell's values, the lost ones infinitely bad, and their data seeds."""
-    worst = -np.inf if name in MAXIMIZED else np.inf
+    worst = -np.inf if is_larger_better(name) else np.inf
     done = (group["status"] == "done") & group[name].notna()
     values = group[name].astype("Float64").astype(float).where(done, worst)
     seeds = np.asarray(group["data_seed"].to_numpy(np.float64))
@@ -152,7 +151,7 @@ def performance_profile(results: Results, endpoint: str, *, level: float = 0.95)
     if not len(known):
         return pd.DataFrame()
     scores = np.linspace(known.min(), known.max(), N_SCORES)
-    larger = endpoint in MAXIMIZED
+    larger = is_larger_better(endpoint)
     parts = []
     for head, values, seeds in cells:
         reached = values[:, None] >= scores if larger else values[:, None] <= scores

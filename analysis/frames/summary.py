@@ -18,7 +18,6 @@ import pandas as pd
 from analysis.frames.agreement import agreement
 from analysis.frames.cells import (
     COUNT_COLUMNS,
-    PRIMARY_ENDPOINTS,
     by_cell,
     cells,
     counted_pairs,
@@ -46,7 +45,7 @@ from analysis.frames.variance import variance_components
 from analysis.load import Results
 from analysis.statistics import intervals as stats
 from analysis.statistics.censored import censored_median
-from study.results import count_columns
+from study.results import PRIMARY_ENDPOINTS, count_columns, endpoint
 
 __all__ = [
     "ORIGINAL_RANGE",
@@ -84,14 +83,6 @@ __all__ = [
     "variance_components",
 ]
 
-BOUNDS = {
-    "mode_recall": (0.0, 1.0),
-    # Less than none only by the chance in the control.
-    "spurious_mass": (-0.02, 1.0),
-    "fkl_nats": (0.0, np.inf),
-    "tv": (0.0, 1.0),
-}
-
 
 def endpoints_by_cell(
     results: Results, endpoints: Sequence[str] = PRIMARY_ENDPOINTS, *, level: float = 0.95
@@ -122,7 +113,8 @@ def _endpoints_by_cell(results: Results, endpoints: tuple[str, ...], level: floa
     heads, samples, bounds = [], [], []
     for head, group in by_cell(results, ["data_seed", *endpoints]):
         for name in endpoints:
-            ends = BOUNDS.get(name, (-np.inf, np.inf))
+            record = endpoint(name)
+            ends = record.bounds if record else (-np.inf, np.inf)
             lost = _lost_bounds(group[name], int(planned[head["cell"]]), ends)
             n_trials = int(group[name].notna().sum())
             heads.append(head | {"endpoint": name, "n_trials": n_trials} | lost)

@@ -18,13 +18,10 @@ from analysis.statistics.intervals import KIND_TEXT
 from analysis.tables.table import quantity_name
 from analysis.wording import notes as captions
 from analysis.wording.names import SHORT_NAMES, cell_text, level_text, name_of
+from study.results import endpoint as endpoint_record
 
 ALPHA, POWER = 0.05, 0.8
-UNITS = {
-    "fkl_nats": "nats",
-    "spurious_mass": "(share of points)",
-    "k_samples_calibrated": "component(s)",
-}
+QUANTITIES = ("fkl_nats", "spurious_mass", "k_samples_calibrated")
 # A curve is searched up to so many data seeds.
 MOST_SEEDS = 100
 
@@ -34,6 +31,13 @@ def short_name(endpoint: str) -> str:
     if endpoint == "k_samples_calibrated":
         return "k* of samples (calibrated)"
     return quantity_name(endpoint).split(" (")[0]
+
+
+def unit_text(endpoint: str) -> str:
+    """Return an endpoint's unit as it follows a number in a sentence."""
+    record = endpoint_record(endpoint)
+    unit = record.unit if record else ""
+    return {"components": "component(s)", "nats": "nats"}.get(unit, f"({unit})" if unit else "")
 
 
 def differences(results: Results) -> list[str]:
@@ -77,7 +81,7 @@ def flat_ranges(results: Results) -> list[str]:
     """Say over which neighbouring levels nothing changes by more than the margin."""
     found = []
     done = summary.done_trials(results.trials)
-    for name in UNITS:
+    for name in QUANTITIES:
         if done[name].isna().all():
             continue
         frame = summary.equivalence(results, name)
@@ -88,7 +92,7 @@ def flat_ranges(results: Results) -> list[str]:
         runs = [run for run in _runs(levels, equal) if len(run) > 1]
         column = str(frame["factor"].iloc[0])
         factor = SHORT_NAMES.get(column, name_of(column))
-        margin = f"{frame['margin'].iloc[0]:g} {UNITS[name]}"
+        margin = f"{frame['margin'].iloc[0]:g} {unit_text(name)}"
         tail = f"(two one-sided t tests at 5%, {int(frame['n_data'].max())} data seeds)"
         if runs:
             spans = " and ".join(
@@ -163,7 +167,7 @@ def seeds_for(results: Results) -> list[str]:
             continue
         now = summary.named_rows(curve[curve["n_data"] == n_data])
         needed = seeds_needed(curve, n_init=n_init, power=POWER)
-        effect = f"{curve['effect'].iloc[0]:g} {UNITS[name]}"
+        effect = f"{curve['effect'].iloc[0]:g} {unit_text(name)}"
         design = "paired" if curve["design"].iloc[0] == "paired" else "not paired"
         text = f"A difference of {effect} in {short_name(name)} between two cells ({design})"
         if now:

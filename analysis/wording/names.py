@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from study.results import endpoint
+
 SOURCE_NAMES = {
     "data": "true data (control)",
     "means": "decoder means",
@@ -36,11 +38,6 @@ COLUMN_NAMES = {
     "batch_size": "batch size",
     "dim": "data dimension D",
     "hidden": "hidden layers",
-    "recon": "reconstruction (squared error)",
-    "kl_nats": "KL divergence (nats)",
-    "mode_recall": "mode recall (share of modes)",
-    "spurious_mass": "spurious mass (share of points)",
-    "fkl_nats": "forward KL (nats)",
     "coverage": "coverage k* / K",
     "detection_n_samples": "points counted n",
 }
@@ -57,33 +54,20 @@ SHORT_NAMES = {
     "detection_n_samples": "n counted",
     "n_samples": "n trained",
 }
-TICK_NAMES = {
-    "recon": "reconstruction",
-    "kl_nats": "KL",
-    "hq_samples": "high-quality share",
-    "tv": "total variation",
-    "rkl_modes": "reverse KL of modes",
-    "prdc_density": "density",
-    "prdc_coverage": "coverage (k nearest)",
-    "c2st": "classifier accuracy",
-    "modal_modes_samples": "density modes",
-    "icl_k_samples": "k by ICL",
-}
 
 
 def name_of(column: str) -> str:
     """Give a column's name for people, units included."""
-    return COLUMN_NAMES.get(column, column.replace("_", " "))
+    if column in COLUMN_NAMES:
+        return COLUMN_NAMES[column]
+    record = endpoint(column)
+    return record.axis_title if record else column.replace("_", " ")
 
 
 def short_name(column: str) -> str:
     """Give a column's name without its unit, for ticks and table heads."""
-    if column.startswith(("k_", "coverage_")) and column.count("_") == 2:
-        kind, source, protocol = column.split("_")
-        if source in SOURCE_NAMES:
-            letter = "k*" if kind == "k" else "k*/K"
-            return f"{letter} {source}, {protocol}"
-    return TICK_NAMES.get(column, name_of(column).split(" (")[0])
+    record = endpoint(column)
+    return record.short_title if record else name_of(column).split(" (")[0]
 
 
 def source_name(source: object) -> str:

@@ -19,10 +19,9 @@ from dataclasses import dataclass, replace
 
 from study.config.objective import Objective
 from study.config.sections import DetectionConfig
+from study.results.endpoints import FIT_ENDPOINTS
 
 _NOT_AT_RUNGS = frozenset(["train_s", "count_s", "endpoints_s", "schema_version"])
-# They rest on the mixture that is fitted to the samples.
-_OF_THE_FIT = frozenset(["fragmentation", "bridges", "modal_modes_samples", "icl_k_samples"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +173,7 @@ def rung_detection(detection: DetectionConfig, columns: Collection[str]) -> Dete
         for protocol in detection.protocols
         if names & set(count_columns(source, protocol))
     }
-    if names & _OF_THE_FIT:
+    if names & FIT_ENDPOINTS:
         calibrated = "calibrated" in detection.protocols
         pairs.add(("samples", "calibrated" if calibrated else "original"))
     sources, protocols = {source for source, _ in pairs}, {protocol for _, protocol in pairs}

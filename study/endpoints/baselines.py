@@ -30,7 +30,7 @@ from study.data.data_set import DataSet
 from study.data.seeds import numpy_generator
 from study.detection.modes import count_modes
 from study.endpoints.scores import LIKELIHOOD_POINTS, Row, score_likelihood, score_points
-from study.results.tables import NULL_ENDPOINTS
+from study.results.endpoints import BASELINE_ENDPOINTS
 
 FloatArray = np.ndarray
 
@@ -154,5 +154,5 @@ def score_nulls(data: DataSet, data_seed: int, detection: DetectionConfig) -> li
             points, truth=data.truth, control=data.control, rng=rng, fitted=chosen.fitted
         ).columns
         scores |= score_likelihood(data.truth, few, model_log_prob=model.log_prob(few))
-        rows.append(row | {name: scores[name] for name in NULL_ENDPOINTS})
+        rows.append(row | {name: scores[name] for name in BASELINE_ENDPOINTS})
     return rows

@@ -3,6 +3,14 @@
 Other packages import from here; within it, names are imported from where they are defined.
 """
 
+from study.results.endpoints import (
+    COMPARED_ENDPOINTS,
+    PRIMARY_ENDPOINTS,
+    SOURCES,
+    Endpoint,
+    endpoint,
+    is_larger_better,
+)
 from study.results.folder import (
     DamagedFileError,
     ResultsError,
@@ -19,7 +27,6 @@ from study.results.tables import (
     PROTOCOLS,
     SCHEMA_VERSION,
     SCHEMAS,
-    SOURCES,
     WELL_ENDED,
     count_columns,
     frame_to_table,
@@ -27,20 +34,25 @@ from study.results.tables import (
 )
 
 __all__ = [
+    "COMPARED_ENDPOINTS",
     "CONFIG_FIELDS",
     "ENDPOINTS",
     "KEYS",
+    "PRIMARY_ENDPOINTS",
     "PROTOCOLS",
     "SCHEMAS",
     "SCHEMA_VERSION",
     "SOURCES",
     "WELL_ENDED",
     "DamagedFileError",
+    "Endpoint",
     "ResultsError",
     "ResultsFolder",
     "count_columns",
+    "endpoint",
     "finished_ids",
     "frame_to_table",
+    "is_larger_better",
     "join_location",
     "open_folder",
     "read_certificate",

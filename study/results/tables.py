@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from study.results.endpoints import BASELINE_ENDPOINTS, RECORDS, SOURCES, names
+
 if TYPE_CHECKING:
     import pandas as pd
 
 # Version 2 only adds: what a version-1 folder lacks reads as null or empty.
 SCHEMA_VERSION = 2
-SOURCES = ("data", "means", "samples", "codes")
 PROTOCOLS = ("original", "calibrated")
 # No failures: a search stops cells without hope on purpose.
 WELL_ENDED = ("done", "stopped")
@@ -70,50 +71,7 @@ CONFIG_FIELDS: list[tuple[str, pa.DataType]] = [
     ("init_seed", _INT),
     ("sample_seed", _INT),
 ]
-ENDPOINTS = (
-    "mode_recall",
-    "mode_recall_means",
-    "weighted_recall",
-    "spurious_mass",
-    "spurious_mass_means",
-    "hq_control",
-    "hq_samples",
-    "hq_means",
-    "tv",
-    "tv_means",
-    "rkl_modes",
-    "rkl_modes_means",
-    "fragmentation",
-    "bridges",
-    "prdc_density",
-    "prdc_coverage",
-    "c2st",
-    "fkl_nats",
-    "entropy_nats",
-    "recon",
-    "kl_nats",
-    "loss",
-    "loss_floor",
-    "rate_bound_nats",
-    "lambda_1",
-    "train_recon",
-    "train_kl_nats",
-)
-# Those that a null model of the samples has too.
-NULL_ENDPOINTS = (
-    "mode_recall",
-    "weighted_recall",
-    "spurious_mass",
-    "hq_samples",
-    "tv",
-    "rkl_modes",
-    "fragmentation",
-    "bridges",
-    "prdc_density",
-    "prdc_coverage",
-    "c2st",
-    "fkl_nats",
-)
+ENDPOINTS = names(record for record in RECORDS.values() if not record.is_whole)
 PROVENANCE_FIELDS: list[tuple[str, pa.DataType]] = [
     ("commit", _STR),
     ("dirty", _BOOL),
@@ -189,9 +147,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             *CONFIG_FIELDS,
             *CONTROL_FIELDS,
             *_count_fields(SOURCES[1:]),
-            ("modal_modes_samples", _INT),
-            ("icl_k_samples", _INT),
-            *((name, _FLOAT) for name in ENDPOINTS),
+            *((name, _INT if record.is_whole else _FLOAT) for name, record in RECORDS.items()),
             # Of the truth's covariance, largest first.
             ("eigenvalues", pa.list_(_FLOAT)),
             ("active_units", _INT),
@@ -224,7 +180,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("at_ceiling_original", _BOOL),
             ("k_calibrated", _INT),
             ("at_ceiling_calibrated", _BOOL),
-            *((name, _FLOAT) for name in NULL_ENDPOINTS),
+            *((name, _FLOAT) for name in BASELINE_ENDPOINTS),
         ]
     ),
     "curves": pa.schema(

@@ -1,0 +1,403 @@
+"""What is known of each endpoint: one record per column, from which every list is derived.
+
+An endpoint is a number that a trial has besides its counts. Its record says what the number is
+called, in which unit, in which direction it is better, between which bounds it lies, by how much
+it may differ and still count as equal, and what it rests on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Direction = Literal["high", "low", "neither"]
+# "model": the trained model and held-out points alone, whatever is counted. "points": the points
+# that are counted, so also their number. "fit": the mixture that the detector fits to samples.
+Basis = Literal["model", "points", "fit"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One column of `trials` that says how good a trial is, or what its numbers rest on.
+
+    Parameters
+    ----------
+    name : str
+        The column.
+    title : str
+        What it is called for people, without its unit.
+    unit : str
+        What one unit of it is: "nats", "share of points".
+    better : "high", "low" or "neither"
+    rests_on : "model", "points" or "fit"
+        What can change it. An endpoint that rests on the model does not depend on how points are
+        counted.
+    short : str
+        A shorter title for ticks and table heads; the title if empty.
+    bounds : (float, float)
+        Between which values it lies.
+    margin : float
+        Cells that differ by less are called equivalent.
+    is_primary : bool
+        Whether it is tested and drawn for each cell.
+    is_compared : bool
+        Whether its ranks are compared with those of other metrics.
+    of_baselines : bool
+        Whether generators without a network have it, too.
+    is_whole : bool
+        Whether it is a whole number.
+    """
+
+    name: str
+    title: str
+    unit: str
+    better: Direction
+    rests_on: Basis
+    short: str = ""
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    margin: float = 0.05
+    is_primary: bool = False
+    is_compared: bool = False
+    of_baselines: bool = False
+    is_whole: bool = False
+
+    @property
+    def axis_title(self) -> str:
+        """The title with its unit in brackets."""
+        return f"{self.title} ({self.unit})"
+
+    @property
+    def short_title(self) -> str:
+        """The title for ticks and table heads."""
+        return self.short or self.title
+
+
+SOURCES = ("data", "means", "samples", "codes")
+SHARE = (0.0, 1.0)
+NOT_NEGATIVE = (0.0, math.inf)
+
+_RECORDS = (
+    Endpoint(
+        name="modal_modes_samples",
+        title="density modes",
+        unit="modes",
+        better="neither",
+        rests_on="fit",
+        bounds=NOT_NEGATIVE,
+        margin=1.0,
+        is_compared=True,
+        is_whole=True,
+    ),
+    Endpoint(
+        name="icl_k_samples",
+        title="k by ICL",
+        unit="components",
+        better="neither",
+        rests_on="fit",
+        bounds=NOT_NEGATIVE,
+        margin=1.0,
+        is_compared=True,
+        is_whole=True,
+    ),
+    Endpoint(
+        name="mode_recall",
+        title="mode recall",
+        unit="share of modes",
+        better="high",
+        rests_on="points",
+        bounds=SHARE,
+        is_primary=True,
+        is_compared=True,
+        of_baselines=True,
+    ),
+    Endpoint(
+        name="mode_recall_means",
+        title="mode recall of decoder means",
+        unit="share of modes",
+        better="high",
+        rests_on="points",
+        bounds=SHARE,
+    ),
+    Endpoint(
+        name="weighted_recall",
+        title="weighted recall",
+        unit="share of the truth's mass",
+        better="high",
+        rests_on="points",
+        bounds=SHARE,
+        of_baselines=True,
+    ),
+    Endpoint(
+        name="spurious_mass",
+        title="spurious mass",
+        unit="share of points",
+        better="low",
+        rests_on="points",
+        # Less than none only by the chance in the control.
+        bounds=(-0.02, 1.0),
+        margin=0.02,
+        is_primary=True,
+        is_compared=True,
+        of_baselines=True,
+    ),
+    Endpoint(
+        name="spurious_mass_means",
+        title="spurious mass of decoder means",
+        unit="share of points",
+        better="low",
+        rests_on="points",
+        bounds=(-0.02, 1.0),
+        margin=0.02,
+    ),
+    Endpoint(
+        name="hq_control",
+        title="high-quality share of the control",
+        unit="share of points",
+        better="neither",
+        rests_on="points",
+        bounds=SHARE,
+    ),
+    Endpoint(
+        name="hq_samples",
+        title="high-quality share",
+        unit="share of points",
+        better="high",
+        rests_on="points",
+        bounds=SHARE,
+        of_baselines=True,
+    ),
+    Endpoint(
+        name="hq_means",
+        title="high-quality share of decoder means",
+        unit="share of points",
+        better="high",
+        rests_on="points",
+        bounds=SHARE,
+    ),
+    Endpoint(
+        name="fkl_nats",
+        title="forward KL",
+        unit="nats",
+        better="low",
+        rests_on="model",
+        bounds=NOT_NEGATIVE,
+        is_primary=True,
+        is_compared=True,
+        of_baselines=True,
+    ),
+    Endpoint(
+        name="tv",
+        title="total variation",
+        unit="share of mass",
+        better="low",
+        rests_on="points",
+        bounds=SHARE,
+        is_compared=True,
+        of_baselines=True,
+    ),
+    Endpoint(
+        name="tv_means",
+        title="total variation of decoder means",
+        unit="share of mass",
+        better="low",
+        rests_on="points",
+        bounds=SHARE,
+    ),
+    Endpoint(
+        name="rkl_modes",
+        title="reverse KL of modes",
+        unit="nats",
+        better="low",
+        rests_on="points",
+        bounds=NOT_NEGATIVE,
+        of_baselines=True,
+    ),
+    Endpoint(
+        name="rkl_modes_means",
+        title="reverse KL of modes of decoder means",
+        unit="nats",
+        better="low",
+        rests_on="points",
+        bounds=NOT_NEGATIVE,
+    ),
+    Endpoint(
+        name="fragmentation",
+        title="fragmentation",
+        unit="components per recalled mode",
+        better="low",
+        rests_on="fit",
+        bounds=NOT_NEGATIVE,
+        is_compared=True,
+        of_baselines=True,
+    ),
+    Endpoint(
+        name="bridges",
+        title="bridges",
+        unit="components",
+        better="low",
+        rests_on="fit",
+        bounds=NOT_NEGATIVE,
+        of_baselines=True,
+    ),
+    Endpoint(
+        name="prdc_density",
+        title="density",
+        unit="ratio to the control's",
+        better="high",
+        rests_on="points",
+        bounds=NOT_NEGATIVE,
+        is_compared=True,
+        of_baselines=True,
+    ),
+    Endpoint(
+        name="prdc_coverage",
+        title="coverage by nearest neighbours",
+        short="coverage (k nearest)",
+        unit="share of points",
+        better="high",
+        rests_on="points",
+        bounds=SHARE,
+        is_compared=True,
+        of_baselines=True,
+    ),
+    Endpoint(
+        name="c2st",
+        title="classifier accuracy",
+        unit="share of points",
+        # 0.5 is a classifier that cannot tell.
+        better="low",
+        rests_on="points",
+        bounds=SHARE,
+        is_compared=True,
+        of_baselines=True,
+    ),
+    Endpoint(
+        name="entropy_nats",
+        title="entropy of the truth",
+        unit="nats",
+        better="neither",
+        rests_on="model",
+    ),
+    Endpoint(
+        name="recon",
+        title="reconstruction",
+        unit="squared error",
+        better="low",
+        rests_on="model",
+        bounds=NOT_NEGATIVE,
+    ),
+    Endpoint(
+        name="kl_nats",
+        title="KL divergence",
+        short="KL",
+        unit="nats",
+        better="neither",
+        rests_on="model",
+        bounds=NOT_NEGATIVE,
+    ),
+    Endpoint(
+        name="loss",
+        title="loss",
+        unit="squared error + beta nats",
+        better="low",
+        rests_on="model",
+        bounds=NOT_NEGATIVE,
+    ),
+    Endpoint(
+        name="loss_floor",
+        title="least possible loss",
+        unit="squared error + beta nats",
+        better="neither",
+        rests_on="model",
+    ),
+    Endpoint(
+        name="rate_bound_nats",
+        title="rate bound",
+        unit="nats",
+        better="neither",
+        rests_on="model",
+    ),
+    Endpoint(
+        name="lambda_1",
+        title="largest eigenvalue of the truth's covariance",
+        unit="squared data units",
+        better="neither",
+        rests_on="model",
+        bounds=NOT_NEGATIVE,
+    ),
+    Endpoint(
+        name="train_recon",
+        title="reconstruction while training",
+        unit="squared error",
+        better="low",
+        rests_on="model",
+        bounds=NOT_NEGATIVE,
+    ),
+    Endpoint(
+        name="train_kl_nats",
+        title="KL divergence while training",
+        unit="nats",
+        better="neither",
+        rests_on="model",
+        bounds=NOT_NEGATIVE,
+    ),
+)
+RECORDS: dict[str, Endpoint] = {record.name: record for record in _RECORDS}
+
+
+def endpoint(column: str) -> Endpoint | None:
+    """Return the record of a column: an endpoint's, or that of a count; None for other columns.
+
+    Examples
+    --------
+    >>> endpoint("fkl_nats").unit
+    'nats'
+    >>> endpoint("k_samples_calibrated").margin
+    1.0
+    """
+    if column in RECORDS:
+        return RECORDS[column]
+    kind, _, tail = column.partition("_")
+    source, _, protocol = tail.rpartition("_")
+    if kind not in ("k", "coverage") or source not in SOURCES:
+        return None
+    letter, unit = ("k*", "components") if kind == "k" else ("k*/K", "components per true one")
+    return Endpoint(
+        name=column,
+        title=f"{letter} {source}, {protocol}",
+        unit=unit,
+        better="neither",
+        rests_on="fit",
+        bounds=NOT_NEGATIVE,
+        margin=1.0 if kind == "k" else 0.1,
+        is_whole=kind == "k",
+    )
+
+
+def is_larger_better(column: str) -> bool:
+    """Whether more of an endpoint is better.
+
+    Raises
+    ------
+    ValueError
+        The column is not an endpoint, or neither direction is better.
+    """
+    record = endpoint(column)
+    if record is None or record.better == "neither":
+        raise ValueError(
+            f"{column!r} has no better direction; compare it with its control instead"
+        )
+    return record.better == "high"
+
+
+def names(records: Iterable[Endpoint]) -> tuple[str, ...]:
+    """Return the columns of some records, in their order."""
+    return tuple(record.name for record in records)
+
+
+PRIMARY_ENDPOINTS = names(record for record in _RECORDS if record.is_primary)
+COMPARED_ENDPOINTS = names(record for record in _RECORDS if record.is_compared)
+BASELINE_ENDPOINTS = names(record for record in _RECORDS if record.of_baselines)
+FIT_ENDPOINTS = frozenset(names(record for record in _RECORDS if record.rests_on == "fit"))
