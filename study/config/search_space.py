@@ -36,7 +36,7 @@ class Dimension:
     low, high : float
         Bounds, both included; not used for choices.
     log : bool
-        Whether the logarithm is searched.
+        Search the logarithm.
     choices : tuple
         The values of a choice, in the file's order; numbers are taken as ordered.
     when : tuple of (str, tuple)
@@ -66,7 +66,7 @@ class Dimension:
         return tuple(range(int(self.low), int(self.high) + 1))
 
     def is_active(self, point: Mapping[str, Any]) -> bool:
-        """Whether the conditions on other fields hold."""
+        """Return whether the conditions on other fields hold."""
         return all(name in point and point[name] in values for name, values in self.when)
 
     def from_unit(self, position: float) -> Any:
@@ -109,23 +109,24 @@ class SearchOptions:
     goal : "optimum" or "boundary"
         "optimum" looks for the best cells; "boundary" maps where the endpoint crosses a level.
     level : float or None
-        The level of a boundary.
+        Level that the endpoint crosses at a boundary.
     sampler : str
         How Optuna proposes cells: "tpe", "gp", "cmaes", "nsga2", "qmc" (quasi-random), "random"
         or "grid". A boundary has its own rule.
     trials : int
         Trainings that may be spent, re-measuring included.
     hours : float or None
-        Stop proposing when the trainings so far took this long, in hours on all workers together.
+        Stop proposing cells when the trainings so far took this many hours, summed over workers.
     seed : int
-        Of the proposals.
+        Seed for the proposals.
     first_replicates : int
         Replicates that a new cell starts with; contenders get more, up to `replicates`.
     remeasure : int
         Cells that are measured again on fresh seeds at the end, which removes the winner's curse.
     stop_after : int or None
-        Epochs after which a new cell without hope is stopped; again at each stop_factor times as
-        many (asynchronous successive halving). These must be checkpoints. null: none is stopped.
+        Epochs after which a new cell without hope is stopped; judged again at each stop_factor
+        times as many (asynchronous successive halving). These must be checkpoints. With null no
+        cell is stopped.
     stop_factor : int
         A cell goes on if its objective is among the best 1/stop_factor that were measured there.
     """
@@ -149,9 +150,9 @@ class SearchConfig:
     Parameters
     ----------
     space : tuple of Dimension
-        Conditional ones after those that they depend on.
+        Dimensions; conditional ones come after those that they depend on.
     objectives : tuple of Objective
-        One; several for a Pareto front; for a boundary, its endpoint.
+        One objective, several for a Pareto front, or the endpoint of a boundary.
     options : SearchOptions
     """
 
@@ -168,7 +169,7 @@ class SearchConfig:
         return values
 
     def positions(self, point: Mapping[str, Any]) -> tuple[float, ...]:
-        """Map a point of the space to the unit cube; what is not active lies at -1."""
+        """Map a point of the space to the unit cube; inactive dimensions are at -1."""
         return tuple(
             dimension.to_unit(point[dimension.name]) if dimension.name in point else -1.0
             for dimension in self.space

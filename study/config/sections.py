@@ -44,23 +44,24 @@ class MixtureConfig:
     Parameters
     ----------
     n_components : int
-        K, at least 1.
+        K, the number of components.
     dim : int
         Dimension D of a point.
     box : float or "density"
-        Component means are uniform in [-box, box]^D. "density" means half-width
+        Component means are uniform in [-box, box]^D. "density" sets the half-width to
         10 (K / 10)^(1/D), which keeps the number of components per unit volume at the original's.
     variance : (float, float)
-        Each component's variance along each axis is uniform between the two.
+        Each component's variance along each axis is uniform between these two.
     alpha : float
         Concentration of the symmetric Dirichlet that draws the weights.
     n_samples : int
-        Training points.
+        Number of training points.
     means, variances, weights : nested tuples or None
-        A given mixture, shapes (K, D), (K, D) and (K,), in place of the recipe; all three or none.
+        A given mixture in place of the recipe, of shapes (K, D), (K, D) and (K,); all three or
+        none.
     training_points : "fresh" or "original"
-        "fresh" draws the training points by the data seed. "original" replays the original
-        report's own 10,000 points (numpy's legacy generator); it needs the report's mixture.
+        "fresh" draws the training points from the data seed. "original" replays the original
+        report's own 10,000 points (numpy's legacy generator) and needs the report's mixture.
     """
 
     n_components: Components = 10
@@ -84,12 +85,13 @@ class ModelConfig:
     latent_dim : int
         q, the number of latent coordinates.
     hidden : tuple of int
-        Widths of the encoder's hidden layers; the decoder's are the same, reversed. Empty: linear.
+        Widths of the encoder's hidden layers; the decoder has the same in reverse order. An empty
+        list makes both linear.
     activation : str
-        Between hidden layers.
+        Activation after each hidden layer.
     decoder_variance : "implied" or "learned"
-        "implied": sigma^2 = kl_weight / 2, what the squared-error loss means. "learned": one
-        scalar.
+        "implied" is what the squared-error loss implies, sigma^2 = kl_weight / 2. "learned" is one
+        trained scalar.
     """
 
     latent_dim: Annotated[int, Interval(ge=1, le=1024)] = 2
@@ -100,22 +102,24 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig:
-    """The optimisation: Adam on mean over the batch of (squared error summed + beta KL).
+    """The optimisation: Adam on the batch mean of (summed squared error + beta KL).
 
     Parameters
     ----------
-    epochs, batch_size : int
-        The last short batch of an epoch is kept.
+    epochs : int
+        Number of passes over the training points.
+    batch_size : int
+        Points per step; the last, shorter batch of an epoch is kept.
     learning_rate : float
-        Adam's.
+        Adam's learning rate.
     kl_weight : float
-        beta.
+        beta, the weight of the KL term.
     standardize : bool
-        Train on points divided by their standard deviation and centred; samples are mapped back.
+        Train on centred points divided by their standard deviation; samples are mapped back.
     checkpoints : int or tuple of int
-        Every so many epochs, or these epochs; the last epoch is always one.
+        An interval in epochs, or an explicit list. The last epoch is always a checkpoint.
     timeout_min : float or None
-        A trial that trains longer is stopped and recorded as such.
+        Minutes after which a trial's training is stopped and recorded as timed out.
     """
 
     epochs: Epochs = 100
@@ -134,18 +138,20 @@ class DetectionConfig:
     Parameters
     ----------
     sources : tuple of str
-        Point sets that are counted: "data" (fresh draw of the truth: the control), "means"
-        (decoder means of prior draws), "samples" (with decoder noise), "codes" (encoder means).
+        Point sets whose modes are counted: "data" (a fresh draw of the truth: the control),
+        "means" (decoder means of prior draws), "samples" (with decoder noise), "codes" (encoder
+        means).
     protocols : tuple of str
-        "original": scikit-learn's mixture, k = 5..14. "calibrated": this project's detector.
+        "original" fits k = 5..14 by one start of EM each, as the report did. "calibrated" is this
+        project's detector.
     n_samples : int
         Points drawn from each source.
     k_min, k_max : int
-        Range of the calibrated protocol; k_max is a cap that flags the count when it is reached.
+        Range of the calibrated protocol; a count that reaches the cap k_max is flagged.
     restarts : int
         Independent starts of the calibrated protocol.
     seed : int
-        The detector's own seed (calibrated protocol).
+        Seed for the calibrated detector's own random numbers.
     at_checkpoints : bool
         Count means and samples at every training checkpoint too.
     """
@@ -167,12 +173,12 @@ class ResourcesConfig:
     Parameters
     ----------
     cpus : float or "auto"
-        Processors of one stack; so many of its models are measured at once. "auto" takes 1, and
-        with a GPU the stack's share of the machine's (`study.planning.resources`).
+        CPUs per stack; also the number of its models measured in parallel. "auto" is 1, or with a
+        GPU the stack's share of the machine's CPUs (`study.planning.resources`).
     gpus : float
-        GPUs of one stack.
+        GPUs per stack.
     device : "auto", "cpu" or "cuda"
-        "auto" takes CUDA when the stack has a GPU.
+        Device that trains. "auto" is CUDA when the stack has a GPU.
     stack_size : int or "auto"
         Models trained together as one program.
     """
@@ -184,12 +190,12 @@ class ResourcesConfig:
 
     @property
     def n_cpus(self) -> float:
-        """Processors of one stack, 1 if nothing has said how many "auto" is."""
+        """CPUs per stack; 1 while "auto" has not been resolved."""
         return 1.0 if self.cpus == "auto" else float(self.cpus)
 
     @property
     def n_processes(self) -> int:
-        """Models of a stack that are measured at once."""
+        """Models of a stack that are measured in parallel."""
         return max(1, int(self.n_cpus))
 
     @property
@@ -207,11 +213,11 @@ class Replicates:
     Parameters
     ----------
     data : int or tuple of int
-        Seeds of the mixture and its points; n means seeds 0 to n - 1.
+        Seeds for the mixture and its points; n means seeds 0 to n - 1.
     init : int or tuple of int
-        Seeds of the training (initial weights, shuffling, noise), for each data seed.
+        Seeds for the training (initial weights, shuffling, noise), crossed with each data seed.
     sample : int or tuple of int
-        Seeds of the samples that are counted, for each training.
+        Seeds for the samples that are counted, crossed with each training.
     """
 
     data: Annotated[int, Interval(ge=1, le=100_000)] | Seeds = 1
@@ -255,9 +261,9 @@ class Sweep:
     Parameters
     ----------
     name : str
-        A file name: results land in a folder of this name.
+        Name of the sweep and of its results folder.
     question : str
-        What the sweep is to answer.
+        What the sweep should answer.
     blocks : tuple of Block
         Sub-grids whose union is run.
     exclude : tuple of Exclusion
@@ -297,7 +303,7 @@ SECTIONS: dict[str, type] = {
     "detection": DetectionConfig,
     "resources": ResourcesConfig,
 }
-# Fields that say how to run or what to record, or that are no column of the tables.
+# Fields about how to run or what to record, and fields that are not a column of the tables.
 _FIXED_ONLY = {
     "mixture": ("means", "variances", "weights"),
     "training": ("checkpoints", "timeout_min"),
@@ -344,7 +350,7 @@ def _make_section(section: str, values: tuple[tuple[str, Any], ...]) -> Any:
 
 
 def is_excluded(cell: Cell, exclusion: Exclusion) -> bool:
-    """Whether an exclusion matches a cell."""
+    """Return whether an exclusion matches a cell."""
     return all(cell.get(name) in values for name, values in exclusion)
 
 
