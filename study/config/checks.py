@@ -6,6 +6,7 @@ the file and the line.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from functools import lru_cache
 from itertools import pairwise
@@ -30,6 +31,33 @@ WEIGHTS_TOLERANCE = 1e-6
 Problem = tuple[str, str] | None
 
 
+def max_components(n_points: int, dim: int) -> int:
+    """Return the most components that the calibrated protocol fits to distinct points.
+
+    A component has 1 + D + D (D + 1) / 2 parameters, and must have more points than that.
+
+    Examples
+    --------
+    >>> max_components(10_000, 3), max_components(10_000, 150)
+    (1000, 0)
+    """
+    return n_points // (1 + dim + dim * (dim + 1) // 2)
+
+
+def min_points(n_components: int, dim: int) -> int:
+    """Return the fewest distinct points for which `max_components` allows a number.
+
+    Examples
+    --------
+    >>> min_points(20, 3), max_components(min_points(20, 3), 3)
+    (200, 20)
+    """
+    most = n_components * max(1, dim) ** 2 * 4  # as many points suffice
+    return bisect_left(
+        range(most), n_components, key=lambda n_points: max_components(n_points, dim)
+    )
+
+
 def cell_problem(cell: Cell, values: Mapping[str, Any], replicates: Replicates) -> Problem:
     """Find what is wrong with a cell whose single fields are right.
 
@@ -51,6 +79,7 @@ def cell_problem(cell: Cell, values: Mapping[str, Any], replicates: Replicates) 
         or _replay_problem(cell.mixture, replicates)
         or training_problem(cell.training)
         or detection_problem(cell.detection)
+        or _count_problem(cell, values)
     )
 
 
@@ -128,6 +157,9 @@ def detection_problem(detection: DetectionConfig) -> Problem:
         values = getattr(detection, name)
         if len(set(values)) < len(values):
             return f"detection.{name}", f"lists one twice; found {show(values)}"
+    if detection.at_checkpoints and not {"means", "samples"} & set(detection.sources):
+        bound = "counts means and samples; detection.sources has neither"
+        return "detection.at_checkpoints", f"{bound}; found {show(detection.sources)}"
     if detection.k_min > detection.k_max:
         bound = f"must be at most detection.k_max = {detection.k_max}"
         return "detection.k_min", f"{bound}; found {detection.k_min}"
@@ -138,3 +170,35 @@ def detection_problem(detection: DetectionConfig) -> Problem:
         bound = f"must be at least {ORIGINAL_MIN_SAMPLES} for the original protocol"
         return "detection.n_samples", f"{bound}; found {n_samples}"
     return None
+
+
+def _count_problem(cell: Cell, values: Mapping[str, Any]) -> Problem:
+    """Blame the field that the file sets for a count that is not possible."""
+    message = count_problem(cell.detection, cell.mixture)
+    if message is None:
+        return None
+    needed = "detection.n_samples"
+    set_here = (name for name in (needed, "detection.k_min", "mixture.dim") if name in values)
+    blamed = next(set_here, needed)
+    return blamed, message if blamed == needed else f"{needed} {message}"
+
+
+@lru_cache
+def count_problem(detection: DetectionConfig, mixture: MixtureConfig) -> str | None:
+    """Find that the calibrated protocol cannot count so few points: what n_samples must be.
+
+    Codes have as many dimensions as the model uses: whether they can be counted is seen after
+    training. One is the least.
+    """
+    if "calibrated" not in detection.protocols:
+        return None
+    dim = mixture.dim if set(detection.sources) - {"codes"} else 1
+    if max_components(detection.n_samples, dim) >= detection.k_min:
+        return None
+    wanted = min_points(detection.k_min, dim)
+    remedy = "" if detection.k_min == 1 else ", or a lower detection.k_min"
+    return (
+        f"must be at least {wanted:,} to count {detection.k_min} or more components in {dim} "
+        f"dimension{'s' * (dim > 1)} (calibrated protocol){remedy}; "
+        f"found {detection.n_samples:,}"
+    )

@@ -21,8 +21,6 @@ from study.config.objective import Objective
 from study.config.sections import DetectionConfig
 from study.results.endpoints import FIT_ENDPOINTS
 
-_NOT_AT_RUNGS = frozenset(["train_s", "count_s", "endpoints_s", "schema_version"])
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
@@ -147,14 +145,6 @@ def mean_value(values: Iterable[float | None]) -> float | None:
     return math.fsum(known) / len(known) if known else None
 
 
-def is_known_at_rungs(name: str) -> bool:
-    """Whether a column can be measured at a rung: controls are counted elsewhere, times vary."""
-    # Imported here, as below: it brings pyarrow, and a plan need not wait for that.
-    from study.results.tables import CONTROL_FIELDS
-
-    return name not in _NOT_AT_RUNGS and name not in dict(CONTROL_FIELDS)
-
-
 def rung_detection(detection: DetectionConfig, columns: Collection[str]) -> DetectionConfig:
     """Leave out the counts that an objective does not use: a rung must be cheap.
 
@@ -164,6 +154,7 @@ def rung_detection(detection: DetectionConfig, columns: Collection[str]) -> Dete
     columns : collection of str
         Those of the objective.
     """
+    # Imported here: it brings pyarrow, and a plan need not wait for that.
     from study.results.tables import count_columns
 
     names = frozenset(columns)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal
 
 Direction = Literal["minimize", "maximize"]
+Range = tuple[float, float]
 
 _BINARY: dict[type, Callable[[float, float], float]] = {
     ast.Add: operator.add,
@@ -72,7 +74,8 @@ class Objective:
         Returns
         -------
         float or None
-            None where a column is missing or the result is not finite.
+            None where a column is missing, or anything in the expression is not a finite real
+            number.
         """
         return evaluate(self.expression, row)
 
@@ -94,7 +97,8 @@ def check_expression(text: str, columns: Collection[str]) -> tuple[str, ...]:
     Raises
     ------
     ValueError
-        It is too long, is no arithmetic, or names what is no column.
+        It is too long, is no arithmetic, names what is no column, or has no finite value whatever
+        the columns hold.
 
     Examples
     --------
@@ -104,19 +108,40 @@ def check_expression(text: str, columns: Collection[str]) -> tuple[str, ...]:
     if len(text) > MAX_CHARS:
         raise ValueError(f"must have at most {MAX_CHARS} characters; found {len(text)}")
     names: list[str] = []
-    _check(_parse(text), frozenset(columns), names)
+    tree = _parse(text)
+    _check(tree, frozenset(columns), names)
     if not names:
         raise ValueError("must name at least one column of the trials table")
+    _reach(tree)
     return tuple(dict.fromkeys(names))
 
 
 def evaluate(text: str, row: Mapping[str, Any]) -> float | None:
-    """Compute an expression that `check_expression` has passed; None if it has no finite value."""
+    """Compute an expression that `check_expression` has passed.
+
+    Parameters
+    ----------
+    text : str
+    row : mapping
+        The trial's columns.
+
+    Returns
+    -------
+    float or None
+        None if any part of it, down to a single column, is missing or not a finite real number:
+        whatever surrounds that part, and in whatever order.
+
+    Examples
+    --------
+    >>> evaluate("max(1.0, fragmentation)", {"fragmentation": 2.5})
+    2.5
+    >>> evaluate("max(1.0, fragmentation)", {"fragmentation": float("nan")}) is None
+    True
+    """
     try:
-        value = _value(_parse(text), row)
+        return _value(_parse(text), row)
     except (TypeError, ValueError, ArithmeticError):
         return None
-    return value if isinstance(value, float) and math.isfinite(value) else None
 
 
 def _parse(text: str) -> ast.expr:
@@ -155,15 +180,104 @@ def _check(node: ast.expr, columns: frozenset[str], names: list[str]) -> None:
 
 
 def _value(node: ast.expr, row: Mapping[str, Any]) -> float:
+    """Compute a part, and refuse it unless it is a finite real number.
+
+    Each part is checked and not only the whole: max(1, nan) is 1, and 1 / exp(1000) would be 0.
+    """
+    return _finite(_computed(node, row))
+
+
+def _computed(node: ast.expr, row: Mapping[str, Any]) -> Any:
     match node:
         case ast.Constant(value=value):
-            return float(value)  # type: ignore[arg-type]  # checked to be a number
+            return value
         case ast.Name(id=name):
-            return float(row[name]) if row.get(name) is not None else math.nan
+            return row.get(name)
         case ast.UnaryOp(op=op, operand=operand):
             return _UNARY[type(op)](_value(operand, row))
         case ast.BinOp(left=left, op=op, right=right):
             return _BINARY[type(op)](_value(left, row), _value(right, row))
         case ast.Call(func=ast.Name(id=name), args=args):
-            return float(FUNCTIONS[name](*(_value(argument, row) for argument in args)))
+            return FUNCTIONS[name](*[_value(argument, row) for argument in args])
     raise ValueError("unchecked expression")
+
+
+def _finite(value: Any) -> float:
+    plain = value.item() if hasattr(value, "item") else value  # of numpy's kinds
+    if not isinstance(plain, Real):  # text, too: float("3") would be a number
+        raise ValueError("not a real number")
+    number = float(plain)
+    if not math.isfinite(number):
+        raise ValueError("not a finite number")
+    return number
+
+
+def _reach(node: ast.expr) -> Range:
+    """Bound what a part can be, over all finite values of the columns.
+
+    Raises
+    ------
+    ValueError
+        No values of the columns give it a finite value.
+    """
+    try:
+        low, high = _range_of(node)
+    except (ValueError, ArithmeticError):
+        low, high = math.inf, -math.inf
+    if low > high or low == math.inf or high == -math.inf:
+        raise ValueError(f"{ast.unparse(node)} has no finite value, whatever is measured")
+    return low, high
+
+
+def _range_of(node: ast.expr) -> Range:
+    match node:
+        case ast.Constant(value=value):
+            return _finite(value), _finite(value)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            low, high = _reach(operand)
+            return -high, -low
+        case ast.UnaryOp(operand=operand):
+            return _reach(operand)
+        case ast.BinOp(left=left, op=op, right=right):
+            return _range_of_pair(op, _reach(left), _reach(right))
+        case ast.Call(func=ast.Name(id=name), args=args):
+            return _range_of_call(name, [_reach(argument) for argument in args])
+    return -math.inf, math.inf
+
+
+def _range_of_pair(op: ast.operator, left: Range, right: Range) -> Range:
+    if left[0] == left[1] and right[0] == right[1]:
+        value = _finite(_BINARY[type(op)](left[0], right[0]))
+        return value, value
+    if isinstance(op, ast.Div) and right == (0.0, 0.0):
+        raise ZeroDivisionError
+    if isinstance(op, ast.Add):
+        return left[0] + right[0], left[1] + right[1]
+    if isinstance(op, ast.Sub):
+        return left[0] - right[1], left[1] - right[0]
+    return -math.inf, math.inf
+
+
+def _range_of_call(name: str, ranges: Sequence[Range]) -> Range:
+    low, high = ranges[0]
+    match name:
+        case "min" | "max":
+            choose = FUNCTIONS[name]
+            return choose(*(r[0] for r in ranges)), choose(*(r[1] for r in ranges))
+        case "abs":
+            nearest = 0.0 if low <= 0 <= high else min(abs(low), abs(high))
+            return nearest, max(abs(low), abs(high))
+        case "exp":
+            return _exp(low), _exp(high)
+        case "log" if high > 0:
+            return math.log(low) if low > 0 else -math.inf, math.log(high)
+        case "sqrt" if high >= 0:
+            return math.sqrt(max(low, 0.0)), math.sqrt(high)
+    raise ValueError(f"{name} of nothing that it takes")
+
+
+def _exp(power: float) -> float:
+    try:
+        return math.exp(power)
+    except OverflowError:
+        return math.inf

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from typing import Any, Literal
 
 from study.config.blocks import ScopeReader
 from study.config.checks import cell_problem
-from study.config.early_stopping import is_known_at_rungs, rung_epochs
+from study.config.early_stopping import rung_epochs
 from study.config.fields import Field, section_fields, unknown
+from study.config.measured import is_known_at_rungs, why_unmeasured
 from study.config.objective import Objective, check_expression
-from study.config.search_space import Dimension, SearchConfig, SearchOptions
-from study.config.sections import Sweep, TrainingConfig, checkpoint_epochs, make_cell
+from study.config.search_space import MAX_GRID, Dimension, SearchConfig, SearchOptions
+from study.config.sections import Cell, Sweep, TrainingConfig, checkpoint_epochs, make_cell
 from study.config.yaml_source import Node, show
 
-MAX_GRID = 100_000
-MAX_CORNERS = 256
+MAX_CORNERS = 4096
 _RANGES = ("uniform", "log")
 _PARTS = ("space", "objective", "direction", "objectives", "endpoint")
 
@@ -199,7 +199,8 @@ def check_search(node: Node, sweep: Sweep) -> None:
     ------
     SweepError
         The budget is too small for one cell and the re-measuring, an end of the space is no cell
-        that can be run, or cells are to be stopped where nothing is measured.
+        that can be run, an objective's column is not measured, or cells are to be stopped where
+        nothing is measured.
     """
     config = sweep.search
     assert config is not None
@@ -212,15 +213,32 @@ def check_search(node: Node, sweep: Sweep) -> None:
             f"{reserved} to measure the winners again; found {options.trials}"
         )
     fixed = dict(sweep.blocks[0].fixed)
+    _check_measured(node, config, make_cell(fixed))
     if options.stop_after is not None:
         _check_rungs(node.value["stop_after"], config, make_cell(fixed).training)
-    ends = (0.0, 1.0 - 1e-9)
-    for corner in itertools.islice(itertools.product(ends, repeat=len(config.space)), MAX_CORNERS):
+    ends = [_ends_of(dimension) for dimension in config.space]
+    for corner in itertools.islice(itertools.product(*ends), MAX_CORNERS):
         values = {**fixed, **config.point(corner)}
         problem = cell_problem(make_cell(values), values, sweep.replicates)
         if problem is not None:
             name, message = problem
             raise node.error(f"search.space: {name}: {message}")
+
+
+def _ends_of(dimension: Dimension) -> list[float]:
+    """List positions in the unit interval: the ends of a range, every choice."""
+    if dimension.kind != "choice":
+        return [0.0, 1.0 - 1e-9]
+    return [(i + 0.5) / len(dimension.choices) for i in range(len(dimension.choices))]
+
+
+def _check_measured(node: Node, config: SearchConfig, cell: Cell) -> None:
+    """Check that every column of the objectives is measured; sources and protocols are fixed."""
+    given = next(key for key in ("objective", "objectives", "endpoint") if key in node.value)
+    for name in dict.fromkeys(name for entry in config.objectives for name in entry.columns):
+        reason = why_unmeasured(name, cell)
+        if reason is not None:
+            raise node.value[given].error(f"search.{given}: {name} is not measured: {reason}")
 
 
 def _check_rungs(node: Node, config: SearchConfig, training: TrainingConfig) -> None:
@@ -299,9 +317,23 @@ def _check(node: Node, config: SearchConfig) -> None:
     size = math.prod(dimension.n_values for dimension in config.space)
     if sampler == "grid" and size > MAX_GRID:
         raise parts["space"].error(f"search.space: has {size:,.0f} points; at most {MAX_GRID:,}")
-    fixed = [d.name for d in config.space if d.kind == "choice" and isinstance(d.choices[0], str)]
-    if sampler == "cmaes" and fixed:
-        raise parts["sampler"].error(f"search.sampler: cmaes needs numbers; {fixed[0]} has names")
+    if sampler == "cmaes":
+        _check_numeric(parts["sampler"], config.space)
+
+
+def _check_numeric(node: Node, space: Sequence[Dimension]) -> None:
+    """Check that CMA-ES, which draws from a normal distribution, can have this space."""
+    others = [dimension for dimension in space if not dimension.is_ordered]
+    if others:
+        values = ", ".join(map(show, others[0].choices))
+        raise node.error(
+            f"search.sampler: cmaes needs numbers; {others[0].name} has {values}; tpe takes them"
+        )
+    if len(space) < 2:
+        raise node.error(
+            f"search.sampler: cmaes needs two or more fields; found {space[0].name} alone; "
+            "tpe and gp take one"
+        )
 
 
 def _check_stopping(parts: Mapping[str, Node], config: SearchConfig) -> None:

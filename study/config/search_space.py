@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from annotated_types import Interval
@@ -20,7 +21,10 @@ Goal = Literal["optimum", "boundary"]
 Sampler = Literal["tpe", "gp", "cmaes", "nsga2", "qmc", "random", "grid"]
 Point = dict[str, Any]
 
-# Suggested numbers keep 4 digits: labels stay readable, and nobody needs more of a KL weight.
+# Spaces of more points are never listed.
+MAX_GRID = 100_000
+# Suggested numbers keep 4 digits, in narrow ranges more: labels stay readable, and nobody needs
+# more of a KL weight.
 _DIGITS = 4
 
 
@@ -65,6 +69,14 @@ class Dimension:
             return self.choices
         return tuple(range(int(self.low), int(self.high) + 1))
 
+    @property
+    def is_ordered(self) -> bool:
+        """Whether its values are numbers."""
+        return all(
+            isinstance(value, int | float) and not isinstance(value, bool)
+            for value in self.choices
+        )
+
     def is_active(self, point: Mapping[str, Any]) -> bool:
         """Return whether the conditions on other fields hold."""
         return all(name in point and point[name] in values for name, values in self.when)
@@ -97,7 +109,13 @@ class Dimension:
             return value
         if self.kind == "int":
             return int(min(max(round(value), self.low), self.high))
-        return min(max(float(f"{value:.{_DIGITS}g}"), self.low), self.high)
+        return min(max(float(f"{value:.{self._n_digits}g}"), self.low), self.high)
+
+    @property
+    def _n_digits(self) -> int:
+        """How many digits keep a thousand values and more apart, also in a narrow range."""
+        largest = max(abs(self.low), abs(self.high))
+        return max(_DIGITS, math.ceil(math.log10(largest / (self.high - self.low))) + 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,11 +180,23 @@ class SearchConfig:
 
     def point(self, positions: Sequence[float]) -> Point:
         """Map a point of the unit cube to a point of the space."""
-        values: Point = {}
-        for dimension, position in zip(self.space, positions, strict=True):
-            if dimension.is_active(values):
-                values[dimension.name] = dimension.from_unit(position)
-        return values
+        pairs = zip(self.space, positions, strict=True)
+        return self.active({dimension.name: dimension.from_unit(p) for dimension, p in pairs})
+
+    def active(self, values: Mapping[str, Any]) -> Point:
+        """Leave out what is not active, given a value for every dimension that may be."""
+        point: Point = {}
+        for dimension in self.space:
+            if dimension.is_active(point):
+                point[dimension.name] = values[dimension.name]
+        return point
+
+    def completed(self, point: Mapping[str, Any]) -> list[tuple[Dimension, Any]]:
+        """List every dimension with its value; the middle of its range if it is not active."""
+        return [
+            (dimension, point.get(dimension.name, dimension.from_unit(0.5)))
+            for dimension in self.space
+        ]
 
     def positions(self, point: Mapping[str, Any]) -> tuple[float, ...]:
         """Map a point of the space to the unit cube; inactive dimensions are at -1."""
@@ -177,18 +207,23 @@ class SearchConfig:
 
     @property
     def n_points(self) -> float:
-        """How many points the space has; infinite with a float."""
-        if any(math.isinf(dimension.n_values) for dimension in self.space):
-            return math.inf
-        return len(self.grid())
+        """How many points the space has; infinite with a float, an upper bound above MAX_GRID."""
+        size = math.prod(dimension.n_values for dimension in self.space)
+        return size if size > MAX_GRID else len(self.grid())
 
-    def grid(self) -> list[Point]:
+    def grid(self) -> Sequence[Point]:
         """List every point of a space of choices and whole numbers, in the file's order."""
-        points: dict[tuple[Any, ...], Point] = {}
-        for values in itertools.product(*(dimension.values for dimension in self.space)):
-            point: Point = {}
-            for dimension, value in zip(self.space, values, strict=True):
-                if dimension.is_active(point):
-                    point[dimension.name] = value
-            points.setdefault(tuple(sorted(point.items(), key=lambda pair: pair[0])), point)
-        return list(points.values())
+        return _grid(self.space)
+
+
+@lru_cache(maxsize=8)
+def _grid(space: tuple[Dimension, ...]) -> tuple[Point, ...]:
+    """List the points once for all proposals: there may be 100,000."""
+    points: dict[tuple[Any, ...], Point] = {}
+    for values in itertools.product(*(dimension.values for dimension in space)):
+        point: Point = {}
+        for dimension, value in zip(space, values, strict=True):
+            if dimension.is_active(point):
+                point[dimension.name] = value
+        points.setdefault(tuple(sorted(point.items(), key=lambda pair: pair[0])), point)
+    return tuple(points.values())

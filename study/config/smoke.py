@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
 from study.config.blocks import Axis, Block
-from study.config.sections import Replicates, Sweep, is_excluded, make_cell
+from study.config.checks import min_points
+from study.config.sections import Cell, Replicates, Sweep, is_excluded, make_cell
 
 SMOKE_CELLS = 6
 SMOKE_TRIALS = 12
@@ -51,11 +52,13 @@ def _shrink_search(sweep: Sweep) -> Sweep:
     assert sweep.search is not None
     (block,) = sweep.blocks
     values = dict(block.fixed)
-    cell = make_cell(values)
     searched = {dimension.name for dimension in sweep.search.space}
-    capped = {
-        name: min(cell.get(name), cap) for name, cap in SMOKE_CAPS.items() if name not in searched
+    most = {
+        dimension.name: max(dimension.choices or (int(dimension.high),))
+        for dimension in sweep.search.space
+        if dimension.name in ("mixture.dim", "detection.k_min")
     }
+    capped = _capped(make_cell({**values, **most}), skip=searched)
     options = replace(
         sweep.search.options,
         trials=SMOKE_TRIALS,
@@ -71,6 +74,18 @@ def _shrink_search(sweep: Sweep) -> Sweep:
         replicates=Replicates(data=sweep.replicates.seeds("data")[:2]),
         search=replace(sweep.search, options=options),
     )
+
+
+def _capped(cell: Cell, *, skip: Collection[str]) -> dict[str, Any]:
+    """Cap the fields that make a cell large, as far as its modes can still be counted."""
+    capped = {
+        name: min(cell.get(name), cap) for name, cap in SMOKE_CAPS.items() if name not in skip
+    }
+    name = "detection.n_samples"
+    if name in capped:
+        needed = min_points(cell.detection.k_min, cell.mixture.dim)
+        capped[name] = min(cell.get(name), max(capped[name], needed))
+    return capped
 
 
 def _smoke_name(sweep: Sweep) -> str:
@@ -109,11 +124,7 @@ def _smoke_block(block: Block, values: dict[str, Any]) -> Block:
     """Fix a cell, capped; its swept fields stay axes, of one value each."""
     cell = make_cell(values)
     replayed = cell.mixture.training_points == "original"
-    capped = {
-        name: min(cell.get(name), cap)
-        for name, cap in SMOKE_CAPS.items()
-        if not (replayed and name == "mixture.n_samples")
-    }
+    capped = _capped(cell, skip=("mixture.n_samples",) if replayed else ())
     if isinstance(cell.training.checkpoints, tuple):
         capped["training.checkpoints"] = capped["training.epochs"]
     values = {**values, **capped}

@@ -25,6 +25,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from study.config import DetectionConfig, Protocol
+from study.config.checks import max_components, min_points
 from study.data.mixture import TrueMixture
 from study.detection.calibrated import search_path
 from study.detection.cloud import Cloud, FloatArray, Mixture, n_parameters
@@ -141,12 +142,14 @@ def detect_modes(
     # A canonical order makes the answer independent of the order of the points.
     ordered = cloud[np.lexsort(cloud.T)]
     n_distinct = 1 + int((ordered[1:] != ordered[:-1]).any(axis=1).sum())
-    # Fewer parameters than points, and no component without a point of its own.
-    k_cap = min(k_max, n_distinct, len(cloud) // (n_parameters(1, cloud.shape[1]) + 1))
+    # No component without a point of its own.
+    k_cap = min(k_max, n_distinct, max_components(len(cloud), cloud.shape[1]))
     if k_cap < k_min:
+        wanted = min_points(k_min, cloud.shape[1])
+        remedy = "" if k_min == 1 else " or lower k_min"
         raise ValueError(
-            f"points: {len(cloud)} points in {cloud.shape[1]} dimensions allow at most {k_cap} "
-            f"components, k_min is {k_min}; draw more points or lower k_min"
+            f"points: {n_distinct} distinct points in {cloud.shape[1]} dimensions allow at most "
+            f"{k_cap} components, k_min is {k_min}; draw at least {wanted} points{remedy}"
         )
     try:
         path = search_path(ordered, k_min=k_min, k_max=k_cap, restarts=restarts, seed=seed)

@@ -28,7 +28,7 @@ from scipy.stats import multivariate_normal
 from study.config import DetectionConfig
 from study.data.data_set import DataSet
 from study.data.seeds import numpy_generator
-from study.detection.modes import count_modes
+from study.detection.counting import count_possible
 from study.endpoints.scores import LIKELIHOOD_POINTS, Row, score_likelihood, score_points
 from study.results.endpoints import BASELINE_ENDPOINTS
 
@@ -146,13 +146,17 @@ def score_nulls(data: DataSet, data_seed: int, detection: DetectionConfig) -> li
         rng = numpy_generator("null", data_seed, index)
         points = model.draw(detection.n_samples, rng)
         row: Row = {"null": model.name}
-        counts = count_modes(points, detection)
+        counts = count_possible(points, detection).found
         for protocol, count in counts.items():
             row |= {f"k_{protocol}": count.k, f"at_ceiling_{protocol}": count.at_ceiling}
-        chosen = counts.get("calibrated") or counts["original"]
+        chosen = counts.get("calibrated") or counts.get("original")
         scores = score_points(
-            points, truth=data.truth, control=data.control, rng=rng, fitted=chosen.fitted
+            points,
+            truth=data.truth,
+            control=data.control,
+            rng=rng,
+            fitted=None if chosen is None else chosen.fitted,
         ).columns
         scores |= score_likelihood(data.truth, few, model_log_prob=model.log_prob(few))
-        rows.append(row | {name: scores[name] for name in BASELINE_ENDPOINTS})
+        rows.append(row | {name: scores.get(name) for name in BASELINE_ENDPOINTS})
     return rows

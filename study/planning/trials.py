@@ -151,7 +151,8 @@ class StoredTraining:
     trial_id : str
         A recorded trial of this training: its curves are those of the training.
     status, message : str, str or None
-        How the training ended: "done", "diverged" or "timeout".
+        How the training ended: "done", "diverged" or "timeout"; a message of how it ended alone,
+        not of what was measured of it.
     train_recon, train_kl_nats, train_s : float
     active_units : int
     location : str
@@ -177,13 +178,13 @@ class StoredTraining:
     @property
     def columns(self) -> dict[str, Any]:
         """Columns of the trials table that the training decides."""
-        return {
+        message = {} if self.message is None else {"message": self.message}
+        return message | {
             "train_recon": self.train_recon,
             "train_kl_nats": self.train_kl_nats,
             "active_units": self.active_units,
             "train_s": self.train_s,
             "status": self.status,
-            "message": self.message,
         }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from study.config.early_stopping import is_beyond, mean_value, rung_epochs
@@ -28,8 +29,10 @@ def replay(
     *,
     at_rung: RungAnswer | None = None,
     n_epochs: int = 100,
+    n_workers: int = 1,
+    order: int = 0,
 ) -> Search:
-    """Run a search to its end, one work at a time.
+    """Run a search to its end.
 
     Parameters
     ----------
@@ -43,6 +46,10 @@ def replay(
         Takes an epoch too, returns the columns as they are then; needed with `stop_after`.
     n_epochs : int
         Of a whole training: rungs lie below.
+    n_workers : int
+        Works that run at once: the next one is chosen without their answers.
+    order : int
+        Seeds the order in which works that run at once finish.
 
     Returns
     -------
@@ -52,18 +59,25 @@ def replay(
     Raises
     ------
     ValueError
-        Cells are to be stopped early and `at_rung` is missing.
+        Cells are to be stopped early and `at_rung` is missing, or there is no worker.
     """
     options = config.options
     rungs = rung_epochs(options.stop_after, options.stop_factor, n_epochs)
     if rungs and at_rung is None:
         raise ValueError("search.stop_after needs at_rung, which answers for an epoch")
+    if n_workers < 1:
+        raise ValueError(f"n_workers: must be at least 1, got {n_workers}")
     search = Search(config, replicates, rungs=rungs)
-    while (work := search.next_work()) is not None:
+    rng = np.random.default_rng(order)
+    while True:
+        while len(search.running) < n_workers and search.next_work() is not None:
+            pass
+        if not search.running:
+            return search
+        work = list(search.running.values())[rng.integers(len(search.running))]
         means, is_stopped = ({}, False) if at_rung is None else _climb(config, work, at_rung)
         answers = {s: None if is_stopped else answer(work.point, s) for s in work.seeds}
         search.finish(work, answers, rungs=means, is_stopped=is_stopped)
-    return search
 
 
 def _climb(config: SearchConfig, work: Work, at_rung: RungAnswer) -> tuple[dict[int, float], bool]:

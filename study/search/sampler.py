@@ -1,7 +1,15 @@
-"""Optuna's samplers on a history that is known anew each time.
+"""Optuna's samplers, and CMA-ES, on a history that is known anew each time.
 
 No sampler object lives from one proposal to the next: it is made from a seed and the cells
 measured so far, so a proposal can be repeated from the record alone.
+
+"gp" and "cmaes" know no conditional fields. They see every field in every cell: one that is not
+active has the middle of its range there, and is left out of what they propose.
+
+References
+----------
+Nomura, Watanabe, Akimoto, Ozaki, Onishi, "Warm Starting CMA-ES for Hyperparameter Optimization",
+https://arxiv.org/abs/2012.06932
 """
 
 from __future__ import annotations
@@ -11,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cmaes
 import numpy as np
 import optuna
 
@@ -19,6 +28,8 @@ from study.config.search_space import Dimension, Point, SearchConfig
 # Proposals of one asking: later ones serve when the first are cells that are known already.
 ATTEMPTS = 10
 POPULATION = 20  # of NSGA-II
+# CMA-ES starts from the normal distribution of this share of the cells, the best ones.
+PROMISING = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,31 +72,54 @@ def ask(config: SearchConfig, past: Sequence[PastCell], *, seed: int) -> Iterato
     dict
         A point of the space.
     """
+    if config.options.sampler == "cmaes":
+        yield from _ask_cmaes(config, past, seed=seed)
+        return
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    trials = [_past_trial(config, i, cell) for i, cell in enumerate(past)]
+    whole = config.options.sampler == "gp"
     study = optuna.create_study(
-        directions=["minimize"] * len(config.objectives),
-        sampler=_sampler(config, trials, seed=seed),
+        directions=["minimize"] * len(config.objectives), sampler=_sampler(config, seed=seed)
     )
-    study.add_trials(trials)
+    study.add_trials([_past_trial(config, i, cell, whole=whole) for i, cell in enumerate(past)])
     for _ in range(ATTEMPTS):
         trial = study.ask()
         point: Point = {}
         for dimension in config.space:
-            if dimension.is_active(point):
+            if whole or dimension.is_active(point):
                 point[dimension.name] = dimension.tidy(_suggest(trial, dimension))
-        yield point
+        yield config.active(point)
 
 
-def _past_trial(config: SearchConfig, number: int, cell: PastCell) -> optuna.trial.FrozenTrial:
-    active = [dimension for dimension in config.space if dimension.name in cell.point]
+def _ask_cmaes(config: SearchConfig, past: Sequence[PastCell], *, seed: int) -> Iterator[Point]:
+    """Draw from CMA-ES as it starts from the best cells so far, however few have a value."""
+    known = [
+        (np.array([d.to_unit(v) for d, v in config.completed(cell.point)]), float(cell.means[0]))
+        for cell in past
+        if cell.is_known
+    ]
+    share = max(PROMISING, 1.0 / len(known))
+    mean, sigma, covariance = cmaes.get_warm_start_mgd(known, gamma=share)
+    bounds = np.tile([0.0, 1.0], (len(mean), 1))
+    optimizer = cmaes.CMA(mean=mean, sigma=sigma, cov=covariance, bounds=bounds, seed=seed)
+    for _ in range(ATTEMPTS):
+        yield config.point(optimizer.ask().tolist())
+
+
+def _past_trial(
+    config: SearchConfig, number: int, cell: PastCell, *, whole: bool
+) -> optuna.trial.FrozenTrial:
+    held = [
+        (dimension, value)
+        for dimension, value in config.completed(cell.point)
+        if whole or dimension.name in cell.point
+    ]
     states = optuna.trial.TrialState
     unknown = states.RUNNING if cell.is_running else states.FAIL
     if cell.rungs is not None:
         unknown = states.PRUNED  # TPE takes it as worse than every measured cell
     return optuna.trial.create_trial(
-        params={d.name: _parameter(d, cell.point[d.name]) for d in active},
-        distributions={d.name: _distribution(d) for d in active},
+        params={d.name: _parameter(d, value) for d, value in held},
+        distributions={d.name: _distribution(d) for d, _ in held},
         values=cell.means.tolist() if cell.is_known else None,
         state=states.COMPLETE if cell.is_known else unknown,
         intermediate_values=dict(cell.rungs or {}),
@@ -93,9 +127,7 @@ def _past_trial(config: SearchConfig, number: int, cell: PastCell) -> optuna.tri
     )
 
 
-def _sampler(
-    config: SearchConfig, trials: Sequence[optuna.trial.FrozenTrial], *, seed: int
-) -> optuna.samplers.BaseSampler:
+def _sampler(config: SearchConfig, *, seed: int) -> optuna.samplers.BaseSampler:
     kind = config.options.sampler
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -103,14 +135,6 @@ def _sampler(
             return optuna.samplers.GPSampler(seed=seed, n_startup_trials=1)
         if kind == "nsga2":
             return optuna.samplers.NSGAIISampler(seed=seed, population_size=POPULATION)
-        if kind == "cmaes":
-            known = [t for t in trials if t.state == optuna.trial.TrialState.COMPLETE]
-            return optuna.samplers.CmaEsSampler(
-                seed=seed,
-                source_trials=known,
-                n_startup_trials=0,
-                warn_independent_sampling=False,
-            )
         conditional = any(dimension.when for dimension in config.space)
         return optuna.samplers.TPESampler(
             seed=seed,
@@ -121,16 +145,9 @@ def _sampler(
         )
 
 
-def _is_ordered(dimension: Dimension) -> bool:
-    return all(
-        isinstance(value, int | float) and not isinstance(value, bool)
-        for value in dimension.choices
-    )
-
-
 def _distribution(dimension: Dimension) -> optuna.distributions.BaseDistribution:
     if dimension.kind == "choice":
-        if _is_ordered(dimension):
+        if dimension.is_ordered:
             # Numbers are ordered: their ranks are searched, not unrelated names.
             return optuna.distributions.IntDistribution(0, len(dimension.choices) - 1)
         return optuna.distributions.CategoricalDistribution(
@@ -146,7 +163,7 @@ def _distribution(dimension: Dimension) -> optuna.distributions.BaseDistribution
 def _parameter(dimension: Dimension, value: Any) -> Any:
     if dimension.kind != "choice":
         return value
-    return dimension.choices.index(value) if _is_ordered(dimension) else repr(value)
+    return dimension.choices.index(value) if dimension.is_ordered else repr(value)
 
 
 def _suggest(trial: optuna.Trial, dimension: Dimension) -> Any:
@@ -155,7 +172,7 @@ def _suggest(trial: optuna.Trial, dimension: Dimension) -> Any:
         return trial.suggest_float(name, low, high, log=dimension.log)
     if dimension.kind == "int":
         return trial.suggest_int(name, int(low), int(high), log=dimension.log)
-    if _is_ordered(dimension):
+    if dimension.is_ordered:
         return dimension.choices[trial.suggest_int(name, 0, len(dimension.choices) - 1)]
     chosen = trial.suggest_categorical(name, [repr(value) for value in dimension.choices])
     return next(choice for choice in dimension.choices if repr(choice) == chosen)

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from study.config.early_stopping import Rung, rung_limit
-from study.config.search_space import Point, SearchConfig
+from study.config.search_space import MAX_GRID, Point, SearchConfig
 from study.config.sections import Replicates
 from study.search.boundary import Surface, fit_surface, propose
 from study.search.race import (
@@ -360,7 +360,7 @@ class Search:
             sobol = qmc.Sobol(len(config.space), seed=config.options.seed)
             n_bits = (number + ATTEMPTS).bit_length()
             yield from map(config.point, sobol.random_base2(n_bits)[number : number + ATTEMPTS])
-        if config.n_points <= 100_000:
+        if config.n_points <= MAX_GRID:
             yield from config.grid()
 
     def _remeasure(self) -> Work | None:

@@ -16,7 +16,8 @@ from study.config import Protocol, Source
 from study.config.early_stopping import rung_detection
 from study.data.data_set import DataSet, draw_data_set
 from study.data.seeds import numpy_generator
-from study.detection.modes import ModeCount, count_modes, modal_em
+from study.detection.counting import count_possible, reasons_text
+from study.detection.modes import ModeCount, modal_em
 from study.endpoints.scores import (
     LIKELIHOOD_POINTS,
     PointScores,
@@ -164,7 +165,7 @@ def count_generated(trial: Trial, state: State, epoch: int) -> list[Row]:
     counted: list[Row] = []
     for source, points in _generated(trial, load_trial(trial, state)).items():
         if source in trial.detection.sources:
-            for protocol, count in count_modes(points, trial.detection).items():
+            for protocol, count in count_possible(points, trial.detection).found.items():
                 owner = (trial.trial_id, source, protocol)
                 counted += count_rows(*owner, epoch=epoch, count=count)
     return counted
@@ -191,11 +192,14 @@ def _measure(trial: Trial, fitted: FittedVAE) -> _Measured:
     columns: Row = {}
     curves: list[Row] = []
     counts: dict[tuple[Source, Protocol], ModeCount] = {}
+    reasons: dict[tuple[Source, Protocol], str] = {}
     for source, points in sets.items():
         if source not in trial.detection.sources:
             continue
         counted_points = active_codes(points) if source == "codes" else points
-        for protocol, count in count_modes(counted_points, trial.detection).items():
+        possible = count_possible(counted_points, trial.detection)
+        reasons |= {(source, protocol): why for protocol, why in possible.reasons.items()}
+        for protocol, count in possible.found.items():
             counts[source, protocol] = count
             columns |= count_summary(source, protocol, count, data.truth.n_components)
             owner = (trial.trial_id, source, protocol)
@@ -211,6 +215,7 @@ def _measure(trial: Trial, fitted: FittedVAE) -> _Measured:
         fitted=chosen.fitted if chosen is not None else None,
     )
     columns |= scores.columns | _likelihood_columns(trial, fitted, data)
+    columns["message"] = reasons_text(reasons)
     if chosen is not None:
         columns["modal_modes_samples"] = len(modal_em(chosen.fitted))
         columns["icl_k_samples"] = int(chosen.ks[chosen.icl.argmin()])

@@ -14,7 +14,8 @@ import numpy as np
 
 from study.config.early_stopping import mean_value
 from study.data.data_set import draw_data_set
-from study.detection.modes import control_gap, count_modes
+from study.detection.counting import count_possible, reasons_text
+from study.detection.modes import control_gap
 from study.endpoints.baselines import score_nulls
 from study.planning.units import Control, ControlBatch, Stack, Trial
 from study.results import timestamp
@@ -142,7 +143,8 @@ def stack_events(
         scored = next(measured) if status == "done" else {"trials": [trial_row(trial)]}
         (row,) = scored["trials"]
         if row.get("status") != "failed":
-            row |= _training_columns(trained, index) | {"status": status, "message": message}
+            row |= _training_columns(trained, index) | {"status": status}
+            row["message"] = message or row.get("message")
             row.setdefault("finished_at", timestamp())
             scored["curves"] = curve_rows(trial, trained, index)
             # Weights of a training that did not end well would hide those of one that did.
@@ -295,13 +297,15 @@ def _count_control(control: Control) -> Tables:
     points = data.training if original else data.control
     row = control_row(control)
     curves: list[Row] = []
-    for protocol, count in count_modes(points, detection).items():
+    possible = count_possible(points, detection)
+    for protocol, count in possible.found.items():
         row |= count_summary("data", protocol, count, data.truth.n_components)
         curves += count_rows(control.control_id, "data", protocol, epoch=0, count=count)
         if protocol == "calibrated":
             row["control_gap"] = control_gap(points, data.truth, count)
             row["n_repairs"] = count.n_repairs
-    row |= {"status": "done", "count_s": time.perf_counter() - started}
+    why = reasons_text({("data", protocol): text for protocol, text in possible.reasons.items()})
+    row |= {"status": "done", "message": why, "count_s": time.perf_counter() - started}
     owner = {"control_id": control.control_id}
     nulls = [owner | null for null in score_nulls(data, control.data_seed, detection)]
     row["finished_at"] = timestamp()

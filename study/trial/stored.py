@@ -102,7 +102,8 @@ def _stored(row: Mapping[Any, Any], location: str, shard: str, *, copied: bool) 
         training_id=row["training_id"],
         trial_id=row["trial_id"],
         status=row["status"],
-        message=message if isinstance(message, str) else None,
+        # That of a training that is done is about counts, which are made anew.
+        message=message if isinstance(message, str) and row["status"] != "done" else None,
         train_recon=float(row["train_recon"]),
         train_kl_nats=float(row["train_kl_nats"]),
         train_s=float(row["train_s"]),

@@ -99,21 +99,21 @@ def test_a_model_that_cannot_be_measured_is_a_row_and_is_not_trained_again(
     stack: Stack, tables: dict[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainings = []
-    train, count = study.trial.stack.train_checkpoints, study.trial.measure.count_modes
+    train, score = study.trial.stack.train_checkpoints, study.trial.measure.score_points
 
     def train_once(*given: Any, **settings: Any) -> Any:
         trainings.append(given)
         return train(*given, **settings)
 
-    def count_but_once(*given: Any) -> Any:
-        counted.append(given)
-        if len(counted) == 4:  # the first set of the second model
+    def score_but_once(*given: Any, **settings: Any) -> Any:
+        scored.append(given)
+        if len(scored) == 2:  # the second model
             raise ValueError("points: singular")
-        return count(*given)
+        return score(*given, **settings)
 
-    counted: list[Any] = []
+    scored: list[Any] = []
     monkeypatch.setattr(study.trial.stack, "train_checkpoints", train_once)
-    monkeypatch.setattr(study.trial.measure, "count_modes", count_but_once)
+    monkeypatch.setattr(study.trial.measure, "score_points", score_but_once)
     found = run_stack(stack)
     assert len(trainings) == 1
     assert [row["status"] for row in found["trials"]] == ["done", "failed", "done"]
@@ -123,6 +123,76 @@ def test_a_model_that_cannot_be_measured_is_a_row_and_is_not_trained_again(
         key = "training_id" if name == "weights" else "trial_id"
         kept = [row for row in tables[name] if row[key] != getattr(lost, key)]
         assert_same(name, kept, found[name])
+
+
+def test_a_count_that_cannot_be_made_has_no_value_and_a_reason(
+    stack: Stack, tables: dict[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = study.detection.counting.count_modes
+
+    def count_but_once(*given: Any) -> Any:
+        counted.append(given)
+        if len(counted) == 10:  # the second set of the second model, by the calibrated protocol
+            raise ValueError("points: singular\nsecond line")
+        return count(*given)
+
+    counted: list[Any] = []
+    monkeypatch.setattr(study.detection.counting, "count_modes", count_but_once)
+    found = run_stack(stack)
+    assert [row["status"] for row in found["trials"]] == ["done"] * 3
+    lost = found["trials"][1]
+    assert lost["message"] == "no count of samples (calibrated): points: singular"
+    missing = {
+        "k_samples_calibrated",
+        "coverage_samples_calibrated",
+        "at_ceiling_samples_calibrated",
+    }
+    assert missing & set(lost) == set()
+    whole = tables["trials"][1]
+    # Fragmentation rests on the original protocol's fit then.
+    others = set(whole) - missing - CIRCUMSTANCES - {"message"}
+    fit = {"fragmentation", "bridges", "modal_modes_samples", "icl_k_samples"}
+    assert all(lost[name] == whole[name] for name in others - fit)
+    assert [row["message"] for row in found["trials"][::2]] == [None, None]
+    to_table("trials", found["trials"])
+
+
+def test_codes_that_cannot_be_counted_leave_the_rest_of_a_trial() -> None:
+    # Forty active codes have more parameters than 300 points allow.
+    trial = make_trial(
+        mixture=MixtureConfig(n_components=4, dim=3, n_samples=600),
+        model=ModelConfig(latent_dim=40, hidden=(16,)),
+        training=dataclasses.replace(TRAINING, kl_weight=1e-6, epochs=40),
+    )
+    (row,) = run_stack(Stack(trials=(trial,)))["trials"]
+    assert row["status"] == "done"
+    assert row["message"].startswith("no count of codes (calibrated): points: ")
+    assert "k_codes_calibrated" not in row
+    assert row["k_codes_original"] >= 5
+    assert row["k_samples_calibrated"] >= 1
+    assert np.isfinite(row["c2st"])
+
+
+def test_a_control_that_cannot_be_counted_keeps_its_null_models() -> None:
+    detection = DetectionConfig(n_samples=20, k_min=2, k_max=6)
+    mixture = MixtureConfig(n_components=2, dim=12, n_samples=100)
+    trial = make_trial(mixture=mixture, detection=detection)
+    control = Control(
+        mixture=mixture,
+        detection=detection,
+        data_seed=0,
+        data_id=trial.data_id,
+        control_id=trial.control_id,
+    )
+    found = run_controls(ControlBatch(controls=(control,)))
+    (row,) = found["controls"]
+    assert row["status"] == "done"
+    assert row["message"].startswith("no count of data (calibrated): ")
+    assert "k_data_calibrated" not in row
+    assert row["k_data_original"] >= 5
+    assert len(found["nulls"]) == 4
+    for name, rows in found.items():
+        to_table(name, rows)
 
 
 def test_a_model_whose_measuring_is_killed_is_a_row(stack: Stack) -> None:

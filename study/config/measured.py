@@ -1,0 +1,81 @@
+"""Which columns of the trials table a configuration measures, known before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import cache
+
+from study.config.sections import Cell, DetectionConfig
+from study.results.endpoints import FIT_ENDPOINTS
+
+# What a recipe says of a mixture; a given one says nothing of it.
+_OF_THE_RECIPE = frozenset(["box_half_width", "variance_low", "variance_high", "alpha"])
+_TIMES = frozenset(["train_s", "count_s", "endpoints_s"])
+
+
+def why_unmeasured(name: str, cell: Cell) -> str | None:
+    """Say why a column has no value in any trial of a cell.
+
+    Parameters
+    ----------
+    name : str
+        Of a numeric column of the trials table.
+    cell : Cell
+
+    Returns
+    -------
+    str or None
+        Such as "detection.sources lacks samples"; None if it is measured.
+
+    Examples
+    --------
+    >>> from study.config.sections import make_cell
+    >>> why_unmeasured("bridges", make_cell({"detection.sources": ("data", "means")}))
+    'detection.sources lacks samples'
+    """
+    if name in FIT_ENDPOINTS:
+        return _lacking(cell.detection, ("samples",))
+    if name == "control_gap":
+        return _lacking(cell.detection, ("data",), ("calibrated",))
+    if name in _OF_THE_RECIPE:
+        given = cell.mixture.means is not None
+        return "mixture.means gives the mixture, which has no recipe" if given else None
+    counted = _counts().get(name)
+    if counted is None:
+        return None
+    source, protocol = counted
+    return _lacking(cell.detection, (source,), (protocol,))
+
+
+def is_known_at_rungs(name: str) -> bool:
+    """Whether a numeric column can be measured at a rung of a training.
+
+    Controls are counted elsewhere, times vary, and a row gets its provenance at the end.
+    """
+    # Imported here, as below: it brings pyarrow, and a plan need not wait for that.
+    from study.results.tables import CONTROL_FIELDS, PROVENANCE_FIELDS
+
+    return name not in {*_TIMES, *dict(CONTROL_FIELDS), *dict(PROVENANCE_FIELDS)}
+
+
+def _lacking(
+    detection: DetectionConfig, sources: Collection[str], protocols: Collection[str] = ()
+) -> str | None:
+    for part, wanted in (("sources", sources), ("protocols", protocols)):
+        missing = [value for value in wanted if value not in getattr(detection, part)]
+        if missing:
+            return f"detection.{part} lacks {missing[0]}"
+    return None
+
+
+@cache
+def _counts() -> dict[str, tuple[str, str]]:
+    """Map the columns of counts to their source and protocol."""
+    from study.results.tables import PROTOCOLS, SOURCES, count_columns
+
+    return {
+        name: (source, protocol)
+        for source in SOURCES
+        for protocol in PROTOCOLS
+        for name in count_columns(source, protocol)
+    }
