@@ -12,9 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from analysis.figures import registry as gallery
 from analysis.figures import theme
-from analysis.figures.registry import FIGURES, NotApplicable, figures_of
+from analysis.figures.registry import FIGURES, NotApplicable, figure_numbers, figures_of
 from analysis.figures.saved import UnexplainedError, explain, save_figure
 from analysis.load import Results, load_results
 from analysis.page.cells import CellPage, cell_pages
@@ -150,7 +149,7 @@ def _wanted(only: Sequence[str], formats: Sequence[str]) -> set[str]:
 
 def _numbers() -> dict[str, tuple[str, ...]]:
     """Map F1, T2 ... to the names of what they number."""
-    return {number: (name,) for number, name in gallery.NUMBERS.items()} | tables.NUMBERS
+    return {number: (name,) for number, name in figure_numbers().items()} | tables.NUMBERS
 
 
 def _unknown_name(name: str) -> str:
@@ -206,7 +205,7 @@ def _write_figure(name: str, results: Results, folder: Path, *, with_pdf: bool) 
     stem = folder / "figures" / name
     with theme.style():
         try:
-            drawn = FIGURES[name](results)
+            drawn = FIGURES[name].draw(results)
         except NotApplicable as reason:
             # A picture of older rows would pretend to belong to these.
             _remove(stem, ("png", "svg", "csv", "pdf"))

@@ -1,9 +1,10 @@
-"""What every figure's builder shares: the finished figure, and how panels and cells are chosen."""
+"""What every figure's builder shares: what a figure is, and how panels and cells are chosen."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -44,6 +45,30 @@ class Drawn:
     caption: str
     alt: str
     query: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFigure:
+    """A figure of the report: what a file of this folder, or a plug-in, hands to the registry.
+
+    Parameters
+    ----------
+    name : str
+        Lower-case letters, digits and underscores; names the files and is what `--only` takes.
+    draw : callable
+        Takes `Results` and returns a `Drawn`, or raises `NotApplicable` with the reason that the
+        report prints in its place.
+    kind : "any", "design" or "search"
+        The sweeps that it is for. "design": of designed cells alone, since averages over cells
+        that a search chose by their results are not effects. "search": of adaptive sweeps alone.
+    number : str
+        The study's own number of it, such as F3, which `--only` takes too; may be empty.
+    """
+
+    name: str
+    draw: Callable[[Results], Drawn]
+    kind: Literal["any", "design", "search"] = "any"
+    number: str = ""
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -138,3 +163,15 @@ def listed(sources: list[str]) -> str:
     """Name sources in a sentence."""
     names = [source_name(name) for name in sources]
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+
+
+def true_k_of(results: Results, cell: str) -> float:
+    """Return the number of true components of a cell."""
+    trials = results.trials
+    return float(trials.loc[trials["cell"] == cell, "n_components"].iloc[0])
+
+
+def varies(results: Results, endpoint: str) -> bool:
+    """Whether the finished trials have more than one value of an endpoint."""
+    done = summary.done_trials(results.trials)
+    return endpoint in done and done[endpoint].nunique() > 1

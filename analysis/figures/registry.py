@@ -1,112 +1,129 @@
-"""The list of figures, by name and by number, in the report's order.
+"""The list of figures, in the report's order.
 
-Each builder takes `Results` and returns a `Drawn`, or raises `NotApplicable` with the reason that
-the report prints in its place.
+A figure is one file of this folder: how it is built and drawn, its caption and its name, handed
+over as `FIGURE`. To add one, write its file and add it to `MODULES`; a plug-in calls `register`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
 
-from analysis.figures.count_gallery import (
-    draw_bic_curves,
-    draw_composition,
-    draw_count_by_size,
-    draw_coverage,
-    draw_paired_counts,
-    draw_survival,
+from analysis.figures import (
+    agreement,
+    bic_curves,
+    collapse,
+    composition,
+    count_by_size,
+    coverage,
+    distributions,
+    endpoints,
+    latent_plane,
+    loss_curves,
+    paired_counts,
+    pareto,
+    points,
+    power,
+    rate_distortion,
+    recall_spurious,
+    response_surface,
+    search_history,
+    search_importances,
+    search_map,
+    search_slices,
+    survival,
+    tsne,
+    variance,
 )
-from analysis.figures.endpoint_gallery import (
-    draw_collapse,
-    draw_endpoints,
-    draw_loss_curves,
-    draw_rate_distortion,
-    draw_recall_spurious,
-    draw_response_surface,
-)
-from analysis.figures.layout import Drawn, NotApplicable
-from analysis.figures.point_gallery import draw_latent_plane, draw_points, draw_tsne
-from analysis.figures.search_gallery import (
-    draw_pareto,
-    draw_search_history,
-    draw_search_importances,
-    draw_search_map,
-    draw_search_slices,
-)
-from analysis.figures.spread_gallery import (
-    draw_agreement,
-    draw_distributions,
-    draw_power,
-    draw_variance,
-)
+from analysis.figures.layout import Drawn, NotApplicable, ReportFigure
 from analysis.frames.adaptive import search_of
 from analysis.load import Results
 
-__all__ = ["FIGURES", "NUMBERS", "Drawn", "NotApplicable", "figures_of"]
+__all__ = [
+    "FIGURES",
+    "Drawn",
+    "FigureError",
+    "NotApplicable",
+    "ReportFigure",
+    "figure_numbers",
+    "figures_of",
+    "register",
+]
 
-FIGURES: dict[str, Callable[[Results], Drawn]] = {
-    "coverage": draw_coverage,
-    "bic_curves": draw_bic_curves,
-    "paired_counts": draw_paired_counts,
-    "survival": draw_survival,
-    "count_by_size": draw_count_by_size,
-    "composition": draw_composition,
-    "endpoints": draw_endpoints,
-    "recall_spurious": draw_recall_spurious,
-    "response_surface": draw_response_surface,
-    "rate_distortion": draw_rate_distortion,
-    "collapse": draw_collapse,
-    "variance": draw_variance,
-    "distributions": draw_distributions,
-    "agreement": draw_agreement,
-    "power": draw_power,
-    "search_history": draw_search_history,
-    "search_slices": draw_search_slices,
-    "search_map": draw_search_map,
-    "pareto": draw_pareto,
-    "search_importances": draw_search_importances,
-    "loss_curves": draw_loss_curves,
-    "points": draw_points,
-    "latent_plane": draw_latent_plane,
-    "tsne": draw_tsne,
-}
-# Of adaptive sweeps alone.
-SEARCH_FIGURES = ("search_history", "search_slices", "search_map", "pareto", "search_importances")
-# Of designed cells alone: averages over cells that a search chose by their results are no effects.
-DESIGN_FIGURES = (
-    "coverage",
-    "paired_counts",
-    "survival",
-    "count_by_size",
-    "composition",
-    "endpoints",
-    "response_surface",
-    "collapse",
-    "variance",
-    "distributions",
-    "agreement",
-    "power",
+MODULES = (
+    coverage,
+    bic_curves,
+    paired_counts,
+    survival,
+    count_by_size,
+    composition,
+    endpoints,
+    recall_spurious,
+    response_surface,
+    rate_distortion,
+    collapse,
+    variance,
+    distributions,
+    agreement,
+    power,
+    search_history,
+    search_slices,
+    search_map,
+    pareto,
+    search_importances,
+    loss_curves,
+    points,
+    latent_plane,
+    tsne,
 )
-# The study's own numbering, which --only takes too.
-NUMBERS = {
-    "F1": "bic_curves",
-    "F2": "paired_counts",
-    "F3": "survival",
-    "F4": "count_by_size",
-    "F5": "composition",
-    "F6": "recall_spurious",
-    "F7": "rate_distortion",
-    "F8": "response_surface",
-    "F9": "collapse",
-    "F10": "variance",
-    "F11": "distributions",
-    "F12": "agreement",
-    "F13": "power",
-    "F14": "points",
-}
+FIGURES: dict[str, ReportFigure] = {}
+
+
+class FigureError(ValueError):
+    """A figure that cannot be registered; the message says why."""
+
+
+def register(figure: ReportFigure) -> ReportFigure:
+    """Add a figure to the report, after those already there.
+
+    Parameters
+    ----------
+    figure : ReportFigure
+
+    Returns
+    -------
+    ReportFigure
+        The same.
+
+    Raises
+    ------
+    FigureError
+        Its name cannot name a file, or its name or number is taken.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", figure.name):
+        raise FigureError(
+            f"figure name {figure.name!r}: expected lower-case letters, digits and underscores"
+        )
+    if figure.name in FIGURES:
+        raise FigureError(f"figure name {figure.name!r} is taken; choose another")
+    if figure.number in figure_numbers():
+        taken = figure_numbers()[figure.number]
+        raise FigureError(f"figure {figure.name!r}: number {figure.number!r} is that of {taken!r}")
+    FIGURES[figure.name] = figure
+    return figure
+
+
+def figure_numbers() -> dict[str, str]:
+    """Map the study's own numbers, F1, F2 ..., to names."""
+    numbered = [figure for figure in FIGURES.values() if figure.number]
+    numbered.sort(key=lambda figure: (len(figure.number), figure.number))
+    return {figure.number: figure.name for figure in numbered}
 
 
 def figures_of(results: Results) -> list[str]:
     """List the figures that a sweep of this kind can have, designed or adaptive."""
-    others = SEARCH_FIGURES if search_of(results) is None else DESIGN_FIGURES
-    return [name for name in FIGURES if name not in others]
+    other = "search" if search_of(results) is None else "design"
+    return [name for name, figure in FIGURES.items() if figure.kind != other]
+
+
+for module in MODULES:
+    register(module.FIGURE)

@@ -49,6 +49,9 @@ COMPONENT_COLORS = (
     "#666666",
     "#8c8c1f",
 )
+# Dark to light in grey: magnitude survives a grey print.
+SURFACE_MAP = "cividis"
+EVALUATOR_COLORS = {"omega squared": "#1a1a1a", "fANOVA": "#0072b2", "PED-ANOVA": "#e69f00"}
 # Inches; a text block's width and half of it.
 FULL_WIDTH, HALF_WIDTH = 7.2, 3.5
 

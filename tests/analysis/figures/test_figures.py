@@ -11,7 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from analysis.figures import figures, theme
+from analysis.figures import (
+    bic_curves,
+    coverage,
+    endpoints,
+    loss_curves,
+    marks,
+    recall_spurious,
+    theme,
+)
 from analysis.figures.factor_axis import FactorAxis, set_factor_axis
 from analysis.frames import summary
 from analysis.load import Results
@@ -29,7 +37,7 @@ def test_loss_curves_draw_line_band_and_marks(results: Results, ax: Axes) -> Non
     frame = summary.losses_by_epoch(results)
     reported = pd.DataFrame({"quantity": ["recon"], "epoch": [10], "reported": [2.5483]})
     colors = {"latent_dim=1": "red", "latent_dim=2": "blue"}
-    figures.plot_loss_curves(frame, quantity="recon", colors=colors, reported=reported, ax=ax)
+    loss_curves.plot_loss_curves(frame, quantity="recon", colors=colors, reported=reported, ax=ax)
     first, second, mark = ax.lines
     expected = frame.query("cell == 'latent_dim=1' and quantity == 'recon'")["estimate"]
     assert np.allclose(first.get_ydata(), expected)
@@ -41,7 +49,7 @@ def test_loss_curves_draw_line_band_and_marks(results: Results, ax: Axes) -> Non
 def test_bic_curves_mark_minima_and_the_original_range(results: Results, ax: Axes) -> None:
     trials = summary.done_trials(results.trials).query("latent_dim == 2")
     frame = summary.bic_curves(results, trials)
-    figures.plot_bic_curves(frame, source="samples", true_k=10, ax=ax)
+    bic_curves.plot_bic_curves(frame, source="samples", true_k=10, ax=ax)
     chosen = frame.query("source == 'samples' and protocol == 'calibrated' and selected")
     markers = ax.lines[-1]
     assert sorted(markers.get_xdata()) == sorted(chosen["k"])
@@ -55,7 +63,7 @@ def test_bic_curves_mark_minima_and_the_original_range(results: Results, ax: Axe
 
 def test_coverage_draws_what_the_frame_says(results: Results, ax: Axes) -> None:
     frame = summary.coverage_by_cell(results).query("protocol == 'calibrated'")
-    figures.plot_coverage(frame, x="latent_dim", ax=ax)
+    coverage.plot_coverage(frame, x="latent_dim", ax=ax)
     bars = {bar.get_label(): bar for bar in ax.containers}
     assert set(bars) == {SOURCE_NAMES[name] for name in ("means", "samples", "codes")}
     line, _, (segments,) = bars["samples"].lines
@@ -74,7 +82,7 @@ def test_coverage_draws_what_the_frame_says(results: Results, ax: Axes) -> None:
 
 def test_nothing_leaves_the_panel(results: Results, ax: Axes) -> None:
     frame = summary.coverage_by_cell(results).query("protocol == 'original'")
-    figures.plot_coverage(frame, x="latent_dim", ax=ax)
+    coverage.plot_coverage(frame, x="latent_dim", ax=ax)
     ax.figure.draw_without_rendering()
     box = ax.get_window_extent()
     for text in ax.texts:
@@ -88,7 +96,7 @@ def test_coverage_is_logarithmic_when_the_ceiling_moves(ax: Axes) -> None:
         {"n_components": [2, 40], "source": "samples", "estimate": [2.0, 1.0], "low": [1.5, 0.9],
          "high": [2.5, 1.1], "ceiling": [20.0, 1.0], "n_at_ceiling": 0, "share_at_ceiling": 0.0}
     )  # fmt: skip
-    figures.plot_coverage(frame, x="n_components", ax=ax)
+    coverage.plot_coverage(frame, x="n_components", ax=ax)
     assert ax.get_yscale() == "log"
     assert ax.get_ylim()[1] > 20
 
@@ -97,7 +105,7 @@ def test_coverage_by_source_shows_every_count(results: Results, ax: Axes) -> Non
     cell = "cell == 'latent_dim=2' and protocol == 'original'"
     frame = summary.coverage_by_cell(results).query(cell)
     trials = summary.coverage_trials(results).query(cell)
-    figures.plot_coverage_by_source(frame, trials, ax=ax)
+    coverage.plot_coverage_by_source(frame, trials, ax=ax)
     sizes = [len(cloud.get_offsets()) for cloud in ax.collections if cloud.get_offsets().shape[0]]
     assert sum(size for size in sizes if size > 1) == len(trials)
     labels = [label.get_text() for label in ax.get_xticklabels()]
@@ -109,7 +117,7 @@ def test_endpoint_lines_by_hue(ax: Axes) -> None:
         {"q": [1, 2, 1, 2], "group": ["a", "a", "b", "b"], "endpoint": "tv",
          "estimate": [1.0, 2, 3, 4], "low": np.nan, "high": np.nan}
     )  # fmt: skip
-    figures.plot_endpoint(
+    endpoints.plot_endpoint(
         frame, x="q", endpoint="tv", hue="group", colors={"a": "red", "b": "blue"}, ax=ax
     )
     assert [bar.get_label() for bar in ax.containers] == ["a", "b"]
@@ -119,7 +127,7 @@ def test_endpoint_lines_by_hue(ax: Axes) -> None:
 def test_recall_and_spurious_mass_stay_in_view(results: Results, ax: Axes) -> None:
     frame = summary.recall_and_spurious(results).query("source == 'samples'")
     colors = theme.level_colors(list(dict.fromkeys(frame["cell"])))
-    figures.plot_recall_spurious(frame, colors=colors, ax=ax)
+    recall_spurious.plot_recall_spurious(frame, colors=colors, ax=ax)
     assert sum(len(cloud.get_offsets()) for cloud in ax.collections) == len(frame)
     assert ax.get_xlim()[1] > frame["spurious_mass"].max()
 
@@ -128,7 +136,8 @@ def test_shared_axes_show_the_wider_panel() -> None:
     narrow = pd.DataFrame({"cell": ["a"], "spurious_mass": [0.1], "mode_recall": [1.0]})
     axes = Figure().subplots(1, 2, sharex=True)
     for ax, mass in zip(axes, (0.1, 0.5), strict=True):
-        figures.plot_recall_spurious(narrow.assign(spurious_mass=mass), colors={"a": "k"}, ax=ax)
+        frame = narrow.assign(spurious_mass=mass)
+        recall_spurious.plot_recall_spurious(frame, colors={"a": "k"}, ax=ax)
     assert axes[0].get_xlim()[1] > 0.5
 
 
@@ -138,7 +147,7 @@ def test_axes_default_to_the_current_ones(results: Results) -> None:
     with mpl.rc_context({"backend": "agg"}):
         _, ax = plt.subplots()
         frame = summary.losses_by_epoch(results)
-        drawn = figures.plot_loss_curves(frame, quantity="recon", colors={"latent_dim=2": "k"})
+        drawn = loss_curves.plot_loss_curves(frame, quantity="recon", colors={"latent_dim=2": "k"})
         assert drawn is ax
         plt.close("all")
 
@@ -167,7 +176,7 @@ def test_ticks_are_turned_where_they_would_collide(
     ax: Axes, width: float, rotation: float
 ) -> None:
     set_factor_axis(ax, pd.Series([0.125, 0.251, 0.512, 1.024, 2.048, 4.096]))
-    figures.turn_crowded_ticks(ax, width)
+    marks.turn_crowded_ticks(ax, width)
     ax.figure.set_size_inches(width, 2)
     ax.figure.draw_without_rendering()
     labels = ax.get_xticklabels()

@@ -1,20 +1,30 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import pytest
 
-from analysis.figures import endpoint_gallery, theme, theory_figures
+from analysis.figures import collapse, registry, response_surface, theme
 from analysis.figures.layout import near_groups
-from analysis.figures.registry import FIGURES, Drawn, NotApplicable
+from analysis.figures.registry import (
+    FIGURES,
+    Drawn,
+    FigureError,
+    NotApplicable,
+    ReportFigure,
+    figure_numbers,
+    figures_of,
+    register,
+)
 from analysis.frames import summary
 from analysis.load import Results, load_results
+from analysis.report import write_report
 
 
 def _draw(name: str, results: Results) -> Drawn:
     with theme.style():
-        return FIGURES[name](results)
+        return FIGURES[name].draw(results)
 
 
 def test_many_factors_make_panels(build: Callable[..., Path], tmp_path: Path) -> None:
@@ -76,9 +86,9 @@ def test_a_response_surface_fits_a_page(
     results = _wide(build, tmp_path / "maps", q=2, beta=3, k=3)
     whole = _draw("response_surface", results)
     assert whole.data["cell"].nunique() == 18
-    monkeypatch.setattr(endpoint_gallery, "PAGE_HEIGHT", 0.6 * whole.figure.get_figheight())
+    monkeypatch.setattr(response_surface, "PAGE_HEIGHT", 0.6 * whole.figure.get_figheight())
     drawn = _draw("response_surface", results)
-    assert drawn.figure.get_figheight() <= endpoint_gallery.PAGE_HEIGHT
+    assert drawn.figure.get_figheight() <= response_surface.PAGE_HEIGHT
     assert set(drawn.data["latent_dim"]) == {1}
     assert "9 of 18 cells are left out, those far from latent_dim=1" in drawn.caption
 
@@ -86,7 +96,7 @@ def test_a_response_surface_fits_a_page(
 def test_a_high_response_surface_fits_a_page(build: Callable[..., Path], tmp_path: Path) -> None:
     drawn = _draw("response_surface", _wide(build, tmp_path / "high", q=2, beta=9, k=2))
     assert drawn.data["cell"].nunique() == 36
-    assert drawn.figure.get_figheight() <= endpoint_gallery.PAGE_HEIGHT
+    assert drawn.figure.get_figheight() <= response_surface.PAGE_HEIGHT
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
@@ -122,7 +132,7 @@ def test_thousands_of_latents_are_drawn_small(
 ) -> None:
     swept = replace(results, manifest=replace(results.manifest, factors=("kl_weight",)))
     edged = _draw("collapse", swept).figure.axes[1].collections[0]
-    monkeypatch.setattr(theory_figures, "MANY_POINTS", 100)
+    monkeypatch.setattr(collapse, "MANY_POINTS", 100)
     figure = _draw("collapse", swept).figure
     assert figure.axes[1].collections[0].get_sizes()[0] < edged.get_sizes()[0] / 4
     figure.draw_without_rendering()
@@ -149,7 +159,7 @@ def test_categories_are_not_joined_by_lines(build: Callable[..., Path], tmp_path
 def test_no_gallery_is_a_reason(build: Callable[..., Path], tmp_path: Path, name: str) -> None:
     results = load_results(build(tmp_path / "bare", seeds=(1, 1), n_points=0))
     with pytest.raises(NotApplicable, match="not kept in version control"):
-        FIGURES[name](results)
+        FIGURES[name].draw(results)
 
 
 @pytest.mark.parametrize("name", ["coverage", "bic_curves", "endpoints", "recall_spurious",
@@ -157,7 +167,7 @@ def test_no_gallery_is_a_reason(build: Callable[..., Path], tmp_path: Path, name
 def test_all_failed_is_a_reason(build: Callable[..., Path], tmp_path: Path, name: str) -> None:
     folder = build(tmp_path / "bad", seeds=(1, 1), failed=lambda index: "diverged")
     with pytest.raises(NotApplicable, match="finished"):
-        FIGURES[name](load_results(folder))
+        FIGURES[name].draw(load_results(folder))
 
 
 def test_nothing_swept_shows_every_count(build: Callable[..., Path], tmp_path: Path) -> None:
@@ -170,7 +180,7 @@ def test_nothing_swept_shows_every_count(build: Callable[..., Path], tmp_path: P
     drawn.figure.draw_without_rendering()
     assert all(label.get_visible() and label.get_text() for label in second.get_yticklabels())
     with pytest.raises(NotApplicable, match="nothing is swept"):
-        FIGURES["endpoints"](results)
+        FIGURES["endpoints"].draw(results)
 
 
 @pytest.mark.parametrize("dim", [2, 5])
@@ -187,7 +197,7 @@ def test_points_of_other_dimensions(build: Callable[..., Path], tmp_path: Path, 
 def test_one_dimension_has_no_picture(build: Callable[..., Path], tmp_path: Path) -> None:
     folder = build(tmp_path / "line", seeds=(1, 1), n_points=20, fixed={"dim": 1})
     with pytest.raises(NotApplicable, match="one dimension"):
-        FIGURES["points"](load_results(folder))
+        FIGURES["points"].draw(load_results(folder))
 
 
 def test_captions_are_sentences(results: Results) -> None:
@@ -196,3 +206,50 @@ def test_captions_are_sentences(results: Results) -> None:
         assert drawn.caption.endswith(".")
         assert "nan" not in drawn.caption
         assert "  " not in drawn.caption
+
+
+def _nothing(results: Results) -> Drawn:
+    raise NotApplicable("nothing to draw")
+
+
+@pytest.fixture
+def plugged() -> Iterator[ReportFigure]:
+    figure = register(ReportFigure("plugged", _nothing, number="F99"))
+    yield figure
+    del FIGURES["plugged"]
+
+
+def test_a_registered_figure_comes_last(results: Results, plugged: ReportFigure) -> None:
+    assert figures_of(results)[-1] == "plugged"
+    assert list(figure_numbers().items())[-1] == ("F99", "plugged")
+
+
+def test_a_registered_figure_is_in_the_report(
+    results: Results, plugged: ReportFigure, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    write_report(results.path, out=tmp_path, only=["F99"], say=lines.append)
+    assert any("plugged left out: nothing to draw" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "message"),
+    [
+        ("coverage", "", "'coverage' is taken"),
+        ("Other-Name", "", "'Other-Name': expected lower-case letters"),
+        ("../up", "", "expected lower-case letters"),
+        ("another", "F3", "number 'F3' is that of 'survival'"),
+    ],
+)
+def test_names_and_numbers_are_unique(name: str, number: str, message: str) -> None:
+    before = list(FIGURES)
+    with pytest.raises(FigureError, match=message):
+        register(ReportFigure(name, _nothing, number=number))
+    assert list(FIGURES) == before
+
+
+def test_every_file_of_a_figure_is_listed() -> None:
+    folder = Path(str(registry.__file__)).parent
+    files = {path.stem for path in folder.glob("*.py") if "FIGURE = " in path.read_text()}
+    assert {module.__name__.rpartition(".")[2] for module in registry.MODULES} == files
+    assert {module.FIGURE.name for module in registry.MODULES} == files

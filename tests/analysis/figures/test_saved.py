@@ -13,7 +13,7 @@ from analysis.load import Results
 def test_few_colours_look_like_all(results: Results, tmp_path: Path) -> None:
     """The figure with most colours: heat maps, their scale and text on them."""
     with theme.style():
-        drawn = FIGURES["agreement"](results)
+        drawn = FIGURES["agreement"].draw(results)
         full = io.BytesIO()
         drawn.figure.savefig(full, format="png")
         path = save_figure(drawn, tmp_path / "agreement", results)

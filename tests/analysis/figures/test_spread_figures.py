@@ -8,7 +8,19 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures import count_figures, spread_figures, theme, theory_figures
+from analysis.figures import (
+    agreement,
+    collapse,
+    distributions,
+    paired_counts,
+    power,
+    rate_distortion,
+    response_surface,
+    survival,
+    theme,
+    variance,
+)
+from analysis.figures.composition import plot_composition
 from analysis.frames import composition, summary, theory
 from analysis.load import Results
 
@@ -22,7 +34,7 @@ def ax() -> Iterator[Axes]:
 def test_slopes_join_control_and_count(results: Results, ax: Axes) -> None:
     frame = summary.paired_counts(results, "samples", "calibrated")
     frame = frame[frame["cell"] == "latent_dim=2"]
-    count_figures.plot_paired_slopes(frame, true_k=10, ax=ax)
+    paired_counts.plot_paired_slopes(frame, true_k=10, ax=ax)
     slopes = [line for line in ax.lines if list(line.get_xdata()) == [0, 1]]
     ends = sorted(tuple(line.get_ydata()) for line in slopes if line.get_label() != "true K = 10")
     assert (1.0, 1.0) not in ends
@@ -33,7 +45,7 @@ def test_slopes_join_control_and_count(results: Results, ax: Axes) -> None:
 def test_survival_ends_in_a_cross_when_censored(results: Results, ax: Axes) -> None:
     frame = summary.survival(results, "means", "original")
     frame = frame[frame["cell"] == "latent_dim=2"]
-    count_figures.plot_survival(frame, source="means", true_k=10, ax=ax)
+    survival.plot_survival(frame, source="means", true_k=10, ax=ax)
     cross = ax.lines[-1]
     assert cross.get_marker() == "X"
     assert cross.get_xdata()[0] == 14
@@ -43,7 +55,7 @@ def test_survival_ends_in_a_cross_when_censored(results: Results, ax: Axes) -> N
 def test_parts_add_up_to_the_count(results: Results, ax: Axes) -> None:
     frame = composition.composition_by_cell(results)
     assert np.allclose(frame[list(composition.PARTS)].sum(axis=1), frame["k"])
-    count_figures.plot_composition(frame, names=composition.PART_NAMES, ax=ax)
+    plot_composition(frame, names=composition.PART_NAMES, ax=ax)
     ends = {}
     for bars in ax.containers:
         for bar in bars:
@@ -68,7 +80,7 @@ def test_shannon_curve_lies_below_every_trial(results: Results, ax: Axes) -> Non
     curve = theory.shannon_curve(frame)
     assert curve["kl_nats"].is_monotonic_decreasing
     colors = theme.level_colors(list(dict.fromkeys(frame["cell"])))
-    theory_figures.plot_rate_distortion(frame, colors=colors, shannon=curve, ax=ax)
+    rate_distortion.plot_rate_distortion(frame, colors=colors, shannon=curve, ax=ax)
     assert sum(len(cloud.get_offsets()) for cloud in ax.collections[1:]) == len(frame)
 
 
@@ -77,7 +89,7 @@ def test_collapse_marks_the_threshold(results: Results, ax: Axes) -> None:
     assert (
         frame.groupby("trial_id")["rank"].max() == frame.groupby("trial_id")["latent_dim"].first()
     ).all()
-    theory_figures.plot_active_units(frame.drop_duplicates("trial_id"), colors={2: "k"}, ax=ax)
+    collapse.plot_active_units(frame.drop_duplicates("trial_id"), colors={2: "k"}, ax=ax)
     assert ax.lines[0].get_xdata()[0] == 1
     assert ax.get_xlim()[1] > 1
 
@@ -88,14 +100,14 @@ def test_surface_writes_mean_and_half_width(ax: Axes) -> None:
          "low": [0.9, 1.5, 3.0, np.nan], "high": [1.1, 2.5, 3.0, np.nan],
          "interval": ["t", "t", "constant", "none"]}
     )  # fmt: skip
-    spread_figures.plot_response_surface(frame, x="q", y="beta", limits=(1, 3), ax=ax)
+    response_surface.plot_response_surface(frame, x="q", y="beta", limits=(1, 3), ax=ax)
     assert [text.get_text() for text in ax.texts if text.get_text()] == [
         "3.00", "1.00\n±0.10", "2.00\n±0.50"]  # fmt: skip
 
 
 def test_variance_shares_fill_the_bar(results: Results, ax: Axes) -> None:
     frame = summary.variance_components(results, ["fkl_nats", "spurious_mass"])
-    spread_figures.plot_variance_components(frame, endpoints=["fkl_nats", "spurious_mass"], ax=ax)
+    variance.plot_variance_components(frame, endpoints=["fkl_nats", "spurious_mass"], ax=ax)
     ends = [bar.get_x() + bar.get_width() for bar in ax.containers[-1]]
     assert ends == pytest.approx([1, 1])
 
@@ -103,14 +115,14 @@ def test_variance_shares_fill_the_bar(results: Results, ax: Axes) -> None:
 def test_distributions_show_every_trial(results: Results, ax: Axes) -> None:
     done = summary.done_trials(results.trials)
     cells = ["latent_dim=1", "latent_dim=2"]
-    spread_figures.plot_distributions(done, endpoint="fkl_nats", cells=cells, ax=ax)
+    distributions.plot_distributions(done, endpoint="fkl_nats", cells=cells, ax=ax)
     cloud = max(ax.collections, key=lambda found: len(found.get_offsets()))
     assert len(cloud.get_offsets()) == done["cell"].isin(cells).sum()
 
 
 def test_agreement_is_spearman_below_and_kendall_above(ax: Axes) -> None:
     frame = pd.DataFrame({"metric": ["a"], "other": ["b"], "spearman": [0.5], "kendall": [-0.25]})
-    spread_figures.plot_agreement(frame, metrics=["a", "b"], ax=ax)
+    agreement.plot_agreement(frame, metrics=["a", "b"], ax=ax)
     assert [text.get_text() for text in ax.texts] == ["-.25", ".50"]
 
 
@@ -118,5 +130,5 @@ def test_power_has_a_line_for_each_number_of_inits(ax: Axes) -> None:
     frame = pd.DataFrame(
         {"n_data": [5, 10, 5, 10], "n_init": [1, 1, 3, 3], "power": [0.2, 0.4, 0.3, 0.6]}
     )
-    spread_figures.plot_power(frame, ax=ax)
+    power.plot_power(frame, ax=ax)
     assert [line.get_label() for line in ax.lines[:2]] == ["1 init seed", "3 init seeds"]

@@ -10,9 +10,7 @@ import pytest
 
 from analysis.figures import theme
 from analysis.figures.registry import (
-    DESIGN_FIGURES,
     FIGURES,
-    SEARCH_FIGURES,
     NotApplicable,
     figures_of,
 )
@@ -96,7 +94,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Results]:
 
 
 @pytest.mark.parametrize("goal", GOALS)
-@pytest.mark.parametrize("name", SEARCH_FIGURES)
+@pytest.mark.parametrize("name", [n for n, f in FIGURES.items() if f.kind == "search"])
 def test_figures_show_the_search_or_say_why_not(
     found: dict[str, Results], goal: str, name: str
 ) -> None:
@@ -104,9 +102,9 @@ def test_figures_show_the_search_or_say_why_not(
     with theme.style():
         if name == "pareto" and goal != "pareto":
             with pytest.raises(NotApplicable, match="one objective"):
-                FIGURES[name](results)
+                FIGURES[name].draw(results)
             return
-        drawn = FIGURES[name](results)
+        drawn = FIGURES[name].draw(results)
     assert len(drawn.data)
     if name == "search_history":
         assert "without a value" in drawn.caption  # some failed
@@ -137,7 +135,7 @@ def test_the_map_has_the_level_where_the_truth_crosses_it(found: dict[str, Resul
 
 def test_designed_comparisons_are_left_out_of_searches(found: dict[str, Results]) -> None:
     names = figures_of(found["optimum"])
-    assert not set(names) & set(DESIGN_FIGURES)
+    assert {FIGURES[name].kind for name in names} == {"any", "search"}
     assert "search" in tables_of(found["optimum"])
     assert "contrasts" not in tables_of(found["optimum"])
     table = TABLES["search"](found["optimum"])

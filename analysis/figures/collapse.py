@@ -1,7 +1,4 @@
-"""Drawing trials beside theory: rate against distortion, and the collapse of latents.
-
-Each function takes a tidy frame that already holds every number, and one Axes.
-"""
+"""Active units and each latent's KL against the distance to the collapse threshold."""
 
 from __future__ import annotations
 
@@ -13,59 +10,70 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 
 from analysis.figures import theme
-from analysis.figures.figures import plain_log_ticks
-from analysis.wording.names import cell_text, name_of
+from analysis.figures.layout import Drawn, NotApplicable, ReportFigure, new_figure, thinned
+from analysis.frames import theory
+from analysis.load import Results
+from analysis.wording import notes
 
 # Above this, edged points hide each other.
 MANY_POINTS = 6000
 
 
-def plot_rate_distortion(
-    frame: pd.DataFrame,
-    *,
-    colors: dict[Any, Any],
-    shannon: pd.DataFrame | None = None,
-    linear: dict[int, pd.DataFrame] | None = None,
-    ax: Axes | None = None,
-    **kwargs: Any,
-) -> Axes:
-    """Draw reconstruction error against KL, a point for each trial, with what bounds them.
+def draw_collapse(results: Results) -> Drawn:
+    """Active units and each latent's KL against the distance to the collapse threshold."""
+    frame = theory.collapse(results)
+    if frame.empty:
+        raise NotApplicable(
+            "no finished trial on points as they are has its latents' KL and lambda_1"
+        )
+    factors = results.manifest.factors
+    if "kl_weight" not in factors and float(frame["ratio"].max()) < 0.3:
+        raise NotApplicable(
+            "the KL weight is not swept, and every trial is far from the collapse threshold "
+            f"(beta / (2 lambda_1) at most {frame['ratio'].max():.2g})"
+        )
+    widths = thinned(sorted(frame["latent_dim"].unique()), 5)
+    ranks = list(range(1, min(int(frame["rank"].max()), 5) + 1))
+    figure = new_figure(theme.FULL_WIDTH, 3.3)
+    left, right = figure.subplots(1, 2)
+    trials = frame[frame["latent_dim"].isin(widths)].drop_duplicates("trial_id")
+    plot_active_units(trials, colors=theme.level_colors(widths), ax=left)
+    plot_latent_kl(frame, colors=theme.level_colors(ranks), ax=right)
+    for ax in (left, right):
+        # Among thousands of points no place is free.
+        many = len(frame) > MANY_POINTS
+        place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17)}
+        place |= {"ncols": 3, "markerscale": 2.5}
+        legend = ax.legend(fontsize=7, **(place if many else {"loc": "best"}))
+        for handle in legend.legend_handles if many else ():
+            handle.set_alpha(1)
+    return Drawn(
+        figure,
+        frame,
+        "Collapse of the latents",
+        caption(results, frame),
+        "Scatter plots of active units and of each latent's KL against beta over twice the "
+        "largest eigenvalue of the data's covariance, a dashed line at 1.",
+        "theory.collapse(load_results(PATH))",
+    )
 
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        From `theory.rate_and_distortion`.
-    colors : dict
-        Cell to colour.
-    shannon : pandas.DataFrame or None
-        From `theory.shannon_curve`: no model lies below it.
-    linear : dict or None
-        Latent dimension to a frame from `theory.linear_curve`: the best linear model.
-    ax : Axes or None
-    **kwargs
-        To `Axes.scatter`.
-    """
-    ax = ax or plt.gca()
-    if shannon is not None:
-        shown = shannon[shannon["kl_nats"] > 0]
-        ax.fill_betweenx(shown["recon"], shown["low"], shown["high"], color="#bdbdbd", alpha=0.5,
-                         lw=0)  # fmt: skip
-        ax.plot(shown["kl_nats"], shown["recon"], color="black", lw=1.3, label="Shannon bound")
-    for index, (q, curve) in enumerate((linear or {}).items()):
-        dash = ["--", "-.", ":"][index % 3]
-        ax.plot(curve["kl_nats"], curve["recon"], color=theme.CEILING_COLOR, ls=dash, lw=1.2,
-                label=f"best linear model, q = {q}")  # fmt: skip
-    for index, (cell, color) in enumerate(colors.items()):
-        rows = frame[frame["cell"] == cell]
-        style: dict[str, Any] = {"s": 15, "alpha": 0.8, "lw": 0.3, "edgecolor": "white"}
-        style |= {"rasterized": True, "marker": "oD^sv"[index % 5], "color": color} | kwargs
-        ax.scatter(rows["kl_nats"], rows["recon"], label=cell_text(str(cell)), **style)
-    ax.set(xlabel="rate: " + name_of("kl_nats"), yscale="log",
-           ylabel="distortion: " + name_of("recon"))  # fmt: skip
-    plain_log_ticks(ax, "y")
-    ax.set_xlim(0, 1.3 * max(float(frame["kl_nats"].max()), 1e-3))
-    ax.set_ylim(float(frame["recon"].min()) / 2.2, max(ax.get_ylim()[1], 1.0))
-    return ax
+
+def caption(results: Results, frame: pd.DataFrame) -> str:
+    """Caption the collapse of the latents."""
+    trials = frame.drop_duplicates("trial_id")
+    beyond = trials[trials["ratio"] >= 1]
+    dead = int((beyond["active_units"] == 0).sum())
+    text = (
+        f"A point for each of {notes.count(len(trials), 'trial')} (left) and each of its latents "
+        "(right: ordered by KL, the five largest). lambda_1: largest eigenvalue of the data set's "
+        "covariance; from 1 on (dashed), ignoring the latents is a stable solution. A unit is "
+        "active when its mean varies by more than 0.01 over the data. "
+    )
+    if len(beyond):
+        text += f"Beyond 1: {dead} of {notes.count(len(beyond), 'trial')} without an active unit. "
+    else:
+        text += "No trial lies beyond 1. "
+    return text + notes.denominators(results)
 
 
 def plot_active_units(
@@ -143,3 +151,6 @@ def _set_ratio_axis(ax: Axes, ratio: pd.Series) -> None:
     ax.xaxis.set_major_locator(ticker.LogLocator(numticks=6))
     ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(ticker.NullFormatter())
+
+
+FIGURE = ReportFigure("collapse", draw_collapse, kind="design", number="F9")

@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from analysis.figures import pictures
+from analysis.figures import latent_plane, point_marks, tsne
+from analysis.figures.points import plot_points_3d
 from analysis.frames import embed
 from analysis.load import Results
 
@@ -18,7 +19,7 @@ def points(results: Results) -> pd.DataFrame:
 def test_points_in_three_dimensions(points: pd.DataFrame) -> None:
     ax = Figure().add_subplot(projection="3d")
     limits = [(-30.0, 30.0)] * 3
-    pictures.plot_points_3d(points, source="samples", limits=limits, ax=ax)
+    plot_points_3d(points, source="samples", limits=limits, ax=ax)
     # matplotlib sorts the colours by depth when it draws.
     ax.figure.draw_without_rendering()
     cloud = ax.collections[0]
@@ -32,7 +33,7 @@ def test_latent_plane_has_equal_units(points: pd.DataFrame) -> None:
     plane, names = embed.as_plane(points[points["source"] == "codes"])
     ax = Figure().subplots()
     labels = embed.label_positions(plane)
-    pictures.plot_latent_plane(plane, labels=labels, names=names, ax=ax)
+    latent_plane.plot_latent_plane(plane, labels=labels, names=names, ax=ax)
     assert ax.get_aspect() == 1
     assert {text.get_text() for text in ax.texts} == {str(c + 1) for c in labels["component"]}
 
@@ -44,7 +45,7 @@ def test_one_code_is_a_strip_without_height() -> None:
     assert list(plane["u"]) == [0, 1, 2]
     assert names == ["code 1", ""]
     ax = Figure().subplots()
-    pictures.plot_latent_plane(plane, names=names, ax=ax)
+    latent_plane.plot_latent_plane(plane, names=names, ax=ax)
     assert len(ax.get_yticks()) == 0
 
 
@@ -83,7 +84,7 @@ def test_tsne_shows_one_source(points: pd.DataFrame) -> None:
         {"source": ["data", "data", "codes"], "u": [0.0, 1, 2], "v": 0.0, "component": [0, 1, 0]}
     )
     ax = Figure().subplots()
-    pictures.plot_tsne(frame, source="data", limits=[(-3, 3), (-2, 2)], ax=ax)
+    tsne.plot_tsne(frame, source="data", limits=[(-3, 3), (-2, 2)], ax=ax)
     assert len(ax.collections[0].get_offsets()) == 2
     assert (ax.get_xlim(), ax.get_ylim()) == ((-3, 3), (-2, 2))
     assert len(ax.get_xticks()) == 0
@@ -99,6 +100,6 @@ def test_labels_stand_on_points_of_their_component(points: pd.DataFrame) -> None
 def test_points_without_a_component_are_grey() -> None:
     frame = pd.DataFrame({"u": [0.0], "v": [0.0], "component": pd.array([None], dtype="Int64")})
     ax = Figure().subplots()
-    pictures.plot_plane(frame, ax=ax)
+    point_marks.plot_plane(frame, ax=ax)
     red, green, blue, _ = ax.collections[0].get_facecolor()[0]
     assert red == green == blue
