@@ -99,7 +99,7 @@ def plot_bic_curves(
     *,
     source: str,
     protocol: str = "calibrated",
-    original_range: tuple[int, int] = (5, 14),
+    original_range: tuple[int, int] = summary.ORIGINAL_RANGE,
     true_k: int | None = None,
     ax: Axes | None = None,
     **kwargs: Any,

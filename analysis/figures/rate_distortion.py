@@ -95,8 +95,7 @@ def caption(results: Results, frame: pd.DataFrame, *, with_linear: bool) -> str:
 
 
 def _below_bound(frame: pd.DataFrame) -> int:
-    dim, recon = frame["dim"].astype(float), frame["recon"].astype(float)
-    bound = frame["entropy"] - 0.5 * dim * np.log(2 * np.pi * np.e * recon / dim)
+    bound = theory.rate_bounds(frame["entropy"], frame["recon"], frame["dim"])
     return int((frame["kl_nats"] < bound - 0.02).sum())
 
 

@@ -20,6 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
+from analysis.frames.importance import optuna_importances
 from analysis.load import Results
 from study.results import read_table
 
@@ -104,17 +105,17 @@ def search_importances(results: Results, objective: str) -> pd.DataFrame:
     frame = frame.dropna(subset=fields)  # conditional fields have no importance beside others
     if len(frame) < MIN_CELLS:
         return pd.DataFrame(columns=["factor", "evaluator", "importance", "is_dummy"])
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     lowest = frame["direction"].eq("minimize").all()
-    study = optuna.create_study(direction="minimize" if lowest else "maximize")
-    study.add_trials(_as_trials(frame, fields))
+    trials, space = _parameters(frame, fields)
     evaluators = {
         "fANOVA": FanovaImportanceEvaluator(seed=0),
         "PED-ANOVA": PedAnovaImportanceEvaluator(),
     }
     rows = []
     for name, evaluator in evaluators.items():
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+        found = optuna_importances(
+            trials, space, evaluator, direction="minimize" if lowest else "maximize"
+        )
         rows += [
             {"factor": factor, "evaluator": name, "importance": share, "is_dummy": factor == NOISE}
             for factor, share in found.items()
@@ -122,37 +123,27 @@ def search_importances(results: Results, objective: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _as_trials(frame: pd.DataFrame, fields: list[str]) -> list[optuna.trial.FrozenTrial]:
-    noise = np.random.default_rng(0).random(len(frame))
-    distributions: dict[str, optuna.distributions.BaseDistribution] = {
+def _parameters(
+    frame: pd.DataFrame, fields: list[str]
+) -> tuple[pd.DataFrame, dict[str, optuna.distributions.BaseDistribution]]:
+    """List the cells' parameters and value, with a parameter of noise, and the space of them."""
+    columns: dict[str, Any] = {NOISE: np.random.default_rng(0).random(len(frame))}
+    space: dict[str, optuna.distributions.BaseDistribution] = {
         NOISE: optuna.distributions.FloatDistribution(0.0, 1.0)
     }
     for field in fields:
         values = frame[field]
         if pd.api.types.is_numeric_dtype(values) and values.nunique() > 1:
-            distributions[field] = optuna.distributions.FloatDistribution(
+            space[field] = optuna.distributions.FloatDistribution(
                 float(values.min()), float(values.max()), log=bool(values.min() > 0)
             )
+            columns[field] = values.to_numpy(float)
         else:
-            distributions[field] = optuna.distributions.CategoricalDistribution(
-                sorted(map(str, values.unique()))
+            columns[field] = [str(value) for value in values]
+            space[field] = optuna.distributions.CategoricalDistribution(
+                sorted(set(columns[field]))
             )
-    trials = []
-    for i, (_, row) in enumerate(frame.iterrows()):
-        params = {
-            field: float(row[field])
-            if isinstance(distributions[field], optuna.distributions.FloatDistribution)
-            else str(row[field])
-            for field in fields
-        }
-        trials.append(
-            optuna.trial.create_trial(
-                params={NOISE: float(noise[i]), **params},
-                distributions=distributions,
-                value=float(row["value"]),
-            )
-        )
-    return trials
+    return pd.DataFrame(columns | {"value": frame["value"].to_numpy(float)}), space
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

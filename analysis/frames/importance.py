@@ -17,7 +17,8 @@ in arbitrary subspaces", https://doi.org/10.24963/ijcai.2023/488
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 import optuna
@@ -269,28 +270,54 @@ def _optuna_shares(
     }
     if np.ptp(rows["value"]) == 0 or not varied:
         return dict.fromkeys(names, 0.0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study = _quiet_study()
-        study.add_trials(
-            [
-                optuna.trial.create_trial(
-                    params={name: int(row[name]) for name in varied},
-                    distributions=space,
-                    value=float(row["value"]),
-                )
-                for row in rows.to_dict("records")
-            ]
-        )
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    found = optuna_importances(rows.astype(dict.fromkeys(varied, int)), space, evaluator)
     return {name: float(found.get(name, 0.0)) for name in names}
 
 
-def _quiet_study() -> optuna.Study:
+def optuna_importances(
+    rows: pd.DataFrame,
+    space: Mapping[str, optuna.distributions.BaseDistribution],
+    evaluator: Any,
+    *,
+    direction: Literal["minimize", "maximize"] = "minimize",
+) -> dict[str, float]:
+    """Give rows to Optuna as finished trials and ask an evaluator for importances.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        A column for each parameter, and value.
+    space : mapping of str to distribution
+        The parameters.
+    evaluator : an evaluator of optuna.importance
+    direction : "minimize" or "maximize"
+        What is good of the value.
+
+    Returns
+    -------
+    dict of str to float
+        The largest first.
+    """
+    trials = [
+        optuna.trial.create_trial(
+            params={name: row[name] for name in space},
+            distributions=dict(space),
+            value=float(row["value"]),
+        )
+        for row in rows.to_dict("records")
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study = _quiet_study(direction)
+        study.add_trials(trials)
+        return optuna.importance.get_param_importances(study, evaluator=evaluator)
+
+
+def _quiet_study(direction: Literal["minimize", "maximize"]) -> optuna.Study:
     """Make a study in memory without its line on stderr."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        return optuna.create_study()
+        return optuna.create_study(direction=direction)
     finally:
         optuna.logging.set_verbosity(verbosity)

@@ -12,7 +12,6 @@ from analysis.load import Results
 from study.config import MixtureConfig, ModelConfig, TrainingConfig
 from study.results import PROTOCOLS, count_columns
 
-ORIGINAL_RANGE = (5, 14)
 # What the original report logged for its one network.
 REPORTED = {
     ("recon", 10): 2.5483,

@@ -33,7 +33,6 @@ from analysis.frames.importance import anova, importances
 from analysis.frames.power import power_curve
 from analysis.frames.profiles import interquartile_means, performance_profile
 from analysis.frames.reference import (
-    ORIGINAL_RANGE,
     REPORTED,
     is_original_setting,
     is_the_original,
@@ -45,6 +44,7 @@ from analysis.frames.variance import variance_components
 from analysis.load import Results
 from analysis.statistics import intervals as stats
 from analysis.statistics.censored import censored_median
+from study.config import ORIGINAL_RANGE
 from study.results import PRIMARY_ENDPOINTS, count_columns, endpoint
 
 __all__ = [
@@ -62,6 +62,7 @@ __all__ = [
     "done_trials",
     "endpoints_by_cell",
     "equivalence",
+    "first_trials_with_points",
     "importances",
     "independent_factors",
     "interquartile_means",
@@ -341,12 +342,29 @@ def recall_and_spurious(results: Results) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def first_trials_with_points(results: Results, points: pd.DataFrame) -> pd.DataFrame:
+    """List the finished trials that stand for their cells: each cell's first that has points.
+
+    Parameters
+    ----------
+    results : Results
+    points : pandas.DataFrame
+        Rows of points; trial_id.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows of the trials table, by data and init seed.
+    """
+    done = done_trials(results.trials)
+    done = done[done["trial_id"].isin(points["trial_id"].unique())]
+    return done.sort_values(["data_seed", "init_seed"]).drop_duplicates("cell")
+
+
 def representative_trial(results: Results) -> pd.Series | None:
     """Choose the trial whose points are drawn: the reference cell's first with a gallery."""
-    done = done_trials(results.trials)
-    done = done[done["trial_id"].isin(results.points["trial_id"].unique())]
-    if done.empty:
+    firsts = first_trials_with_points(results, results.points)
+    if firsts.empty:
         return None
-    first = done[done["cell"] == reference_cell(results)]
-    pool = first if len(first) else done
-    return pool.sort_values(["data_seed", "init_seed"]).iloc[0]
+    own = firsts[firsts["cell"] == reference_cell(results)]
+    return (own if len(own) else firsts).iloc[0]

@@ -18,13 +18,16 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from analysis.frames import summary
 from analysis.load import Results
+from study.data.moments import mixture_covariance
+from study.endpoints.bounds import linear_optimum, rate_bound
 
 FloatArray = NDArray[np.float64]
 N_POINTS = 120
+_rate_bounds = np.vectorize(rate_bound, otypes=[float])
 
 
 def rate_and_distortion(results: Results) -> pd.DataFrame:
@@ -42,10 +45,14 @@ def rate_and_distortion(results: Results) -> pd.DataFrame:
     done = done[done["recon"] > 0]
     keys = ["trial_id", "cell", *results.manifest.factors, "data_seed", "dim", "latent_dim",
             "kl_weight", "recon", "kl_nats", "standardize"]  # fmt: skip
-    dim, recon = done["dim"].to_numpy(float), done["recon"].to_numpy(float)
     # The stored bound knows the scale of standardised points; the entropy column does not.
-    entropy = done["rate_bound_nats"] + 0.5 * dim * np.log(2 * np.pi * np.e * recon / dim)
+    entropy = done["rate_bound_nats"] - rate_bounds(0.0, done["recon"], done["dim"])
     return done[list(dict.fromkeys(keys))].assign(entropy=entropy).reset_index(drop=True)
+
+
+def rate_bounds(entropy: ArrayLike, recon: ArrayLike, dim: ArrayLike) -> FloatArray:
+    """Return Shannon's lower bound on the rate, nats, elementwise; see `rate_bound`."""
+    return np.asarray(_rate_bounds(entropy, recon, dim=dim))
 
 
 def shannon_curve(trials: pd.DataFrame) -> pd.DataFrame:
@@ -64,8 +71,7 @@ def shannon_curve(trials: pd.DataFrame) -> pd.DataFrame:
     dim = float(trials["dim"].iloc[0])
     entropy = trials.groupby("data_seed")["entropy"].mean().to_numpy(float)
     recon = np.geomspace(trials["recon"].min() / 1.6, trials["recon"].max() * 1.6, N_POINTS)
-    rate = entropy[:, None] - 0.5 * dim * np.log(2 * np.pi * np.e * recon / dim)
-    rate = np.maximum(rate, 0)
+    rate = np.maximum(rate_bounds(entropy[:, None], recon, dim), 0)
     ends = {"low": rate.min(axis=0), "high": rate.max(axis=0)}
     return pd.DataFrame({"recon": recon, "kl_nats": rate.mean(axis=0)} | ends)
 
@@ -87,12 +93,12 @@ def linear_curve(eigenvalues: FloatArray, *, latent_dim: int, levels: FloatArray
     pandas.DataFrame
         level, recon, kl_nats.
     """
-    kept = (eigenvalues[None, :] > levels[:, None]) & (np.arange(len(eigenvalues)) < latent_dim)
-    recon = np.where(kept, levels[:, None], eigenvalues).sum(axis=1)
-    rates = 0.5 * np.log(np.maximum(eigenvalues / levels[:, None], 1.0))
-    return pd.DataFrame(
-        {"level": levels, "recon": recon, "kl_nats": np.where(kept, rates, 0.0).sum(axis=1)}
-    )
+    best = [
+        linear_optimum(eigenvalues, latent_dim=latent_dim, kl_weight=2 * float(level))
+        for level in levels
+    ]
+    columns = {"recon": [b.recon for b in best], "kl_nats": [b.kl_nats for b in best]}
+    return pd.DataFrame({"level": levels} | columns)
 
 
 def mean_eigenvalues(results: Results) -> FloatArray | None:
@@ -118,8 +124,7 @@ def _given_eigenvalues(results: Results) -> FloatArray | None:
     if any(fixed.get(name) is None for name in names):
         return None
     means, variances, weights = (np.asarray(fixed[name], dtype=float) for name in names)
-    centred = means - weights @ means
-    covariance = (weights[:, None] * centred).T @ centred + np.diag(weights @ variances)
+    covariance = mixture_covariance(means, variances, weights)
     return np.asarray(np.linalg.eigvalsh(covariance)[::-1])
 
 

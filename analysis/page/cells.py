@@ -20,6 +20,7 @@ from analysis.frames import summary
 from analysis.frames.embed import as_plane
 from analysis.load import Results
 from analysis.wording.names import cell_text, short_name, source_name
+from analysis.wording.notes import last_line
 from study.results import PROTOCOLS, SOURCES, count_columns
 
 # Curves of more seeds than this cover each other; the seeds' table has all of them.
@@ -171,18 +172,13 @@ def _seed_table(trials: pd.DataFrame, missing: Mapping[str, str]) -> dict[str, A
     for trial in trials[used].to_dict("records"):
         status = trial["status"]
         if status != "done":
-            status = f"{status}: {_last_line(trial['message'])}"
+            status = f"{status}: {last_line(trial['message'] or '')[:200] or 'no reason recorded'}"
         row: list[Any] = [int(trial["data_seed"]), int(trial["init_seed"])]
         row += [int(trial["sample_seed"])] * several
         row += [status, *(_count_text(trial, pair) for pair in pairs)]
         row += [_rounded(trial[name]) for name in ends]
         rows.append([*row, missing.get(trial["trial_id"], "")])
     return {"columns": columns, "rows": rows}
-
-
-def _last_line(message: Any) -> str:
-    lines = [line for line in str(message or "").splitlines() if line.strip()]
-    return lines[-1].strip()[:200] if lines else "no reason recorded"
 
 
 def _count_text(trial: Mapping[Any, Any], pair: tuple[str, str]) -> str:
@@ -243,9 +239,7 @@ def _by_owner(frame: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
 def _gallery(results: Results, n_points: int) -> pd.DataFrame:
     """Take a thinned gallery of each cell's first trial that has one."""
     points = results.points
-    done = summary.done_trials(results.trials)
-    first = done[done["trial_id"].isin(points["trial_id"].unique())]
-    first = first.sort_values(["data_seed", "init_seed"]).drop_duplicates("cell")
+    first = summary.first_trials_with_points(results, points)
     chosen = points[points["index"] < n_points]
     keys = ["trial_id", "cell", "data_seed", "init_seed"]
     return chosen.merge(first[keys], on="trial_id", how="inner")

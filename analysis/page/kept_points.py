@@ -27,9 +27,7 @@ def keep_gallery(results: Results, *, n_points: int = KEPT_POINTS) -> Path | Non
     chosen = summary.representative_trial(results)
     if points.empty or chosen is None or not folder.is_local:
         return None
-    done = summary.done_trials(results.trials)
-    done = done[done["trial_id"].isin(points["trial_id"].unique())]
-    first = done.sort_values(["data_seed", "init_seed"]).drop_duplicates("cell")["trial_id"]
+    first = summary.first_trials_with_points(results, points)["trial_id"]
     thin = points["trial_id"].isin(first) & (points["index"] < n_points)
     kept = points[thin | (points["trial_id"] == chosen["trial_id"])].reset_index(drop=True)
     folder.write_table("gallery.parquet", frame_to_table("gallery", kept))

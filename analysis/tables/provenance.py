@@ -51,7 +51,7 @@ def failures(results: Results) -> Table:
     lost = pd.concat([lost, controls[["cell", "status", "message"]]])
     if lost.empty:
         raise NotTabulated("every recorded trial and control finished")
-    lost["message"] = lost["message"].fillna("").map(last_line)
+    lost["message"] = lost["message"].fillna("").map(captions.last_line)
     keys = ["cell", "status", "message"]
     frame = lost.groupby(keys, sort=False).size().reset_index(name="trials")
     return Table(
@@ -61,12 +61,6 @@ def failures(results: Results) -> Table:
         frame,
         frame.astype(str),
     )
-
-
-def last_line(message: str) -> str:
-    """Keep the line of a traceback that says what went wrong; the rows hold all of it."""
-    lines = [line for line in str(message).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else ""
 
 
 def provenance(results: Results) -> Table:

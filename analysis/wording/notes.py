@@ -97,3 +97,9 @@ def ceiling_shares(frame: pd.DataFrame, *, marked: bool = True) -> str:
         "Hollow points: 5% or more of the trials are at the ceiling (share above the point where "
         f"there is room), so the mean is only a lower bound. {at}"
     )
+
+
+def last_line(message: str) -> str:
+    """Keep the line of a traceback that says what went wrong; the rows hold all of it."""
+    lines = [line for line in str(message).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else ""

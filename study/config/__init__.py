@@ -7,6 +7,7 @@ from study.config.loader import load_sweep, read_resolved
 from study.config.resolved import resolve, sweep_hash
 from study.config.search_space import SearchConfig
 from study.config.sections import (
+    ORIGINAL_RANGE,
     Activation,
     Cell,
     DetectionConfig,
@@ -25,6 +26,7 @@ from study.config.smoke import shrink
 from study.config.yaml_source import SweepError
 
 __all__ = [
+    "ORIGINAL_RANGE",
     "Activation",
     "Cell",
     "DetectionConfig",

@@ -14,6 +14,7 @@ from typing import Any
 
 from study.config.sections import (
     GIVEN_FIELDS,
+    ORIGINAL_RANGE,
     RECIPE_FIELDS,
     Cell,
     DetectionConfig,
@@ -24,8 +25,8 @@ from study.config.sections import (
 from study.config.yaml_source import show
 
 ORIGINAL_N_SAMPLES = 10_000
-# The original protocol fits up to 14 components, and a fit needs as many points.
-ORIGINAL_MIN_SAMPLES = 14
+# The original protocol fits up to so many components, and a fit needs as many points.
+ORIGINAL_MIN_SAMPLES = max(ORIGINAL_RANGE)
 WEIGHTS_TOLERANCE = 1e-6
 
 Problem = tuple[str, str] | None

@@ -21,6 +21,8 @@ from study.config.search_space import SearchConfig
 MAX_SEED = 2**32 - 1
 
 Source = Literal["data", "means", "samples", "codes"]
+# The numbers of components that the original report tried, both ends among them.
+ORIGINAL_RANGE = (5, 14)
 Protocol = Literal["original", "calibrated"]
 Activation = Literal["relu", "tanh", "gelu", "silu", "elu", "softplus"]
 

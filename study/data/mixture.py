@@ -13,6 +13,7 @@ from jaxtyping import Float64, Int64
 from scipy.special import logsumexp
 
 from study.config import MixtureConfig
+from study.data.moments import mixture_covariance
 from study.data.original import original_draw
 from study.data.seeds import numpy_generator
 
@@ -148,9 +149,7 @@ class TrueMixture:
         -------
         ndarray of shape (n_features, n_features)
         """
-        centered = self.means - self.weights @ self.means
-        between = (self.weights[:, None] * centered).T @ centered
-        return between + np.diag(self.weights @ self.variances)
+        return mixture_covariance(self.means, self.variances, self.weights)
 
     def _log_joint(
         self, points: Float64[np.ndarray, "samples features"]

@@ -24,14 +24,14 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
-from study.config import DetectionConfig, Protocol
+from study.config import ORIGINAL_RANGE, DetectionConfig, Protocol
 from study.config.checks import max_components, min_points
 from study.data.mixture import TrueMixture
 from study.detection.calibrated import search_path
 from study.detection.cloud import Cloud, FloatArray, Mixture, n_parameters
 from study.detection.likelihood_path import PathSearch
 
-ORIGINAL_KS = range(5, 15)
+ORIGINAL_KS = range(ORIGINAL_RANGE[0], ORIGINAL_RANGE[1] + 1)
 ORIGINAL_SEED = 42
 # scikit-learn's defaults: mean log likelihood (nats) and iterations.
 ORIGINAL_TOLERANCE = 1e-3

@@ -5,7 +5,6 @@ import pytest
 
 from analysis.load import Results, load_results
 from analysis.page import answer
-from analysis.tables import provenance as provenance_tables
 from analysis.tables import tables
 from analysis.wording import notes as captions
 
@@ -52,8 +51,8 @@ def test_failures_are_listed_with_their_reason(results: Results) -> None:
 
 def test_tracebacks_are_cut_to_their_last_line() -> None:
     text = "Traceback (most recent call last):\n  File x\nValueError: no such thing\n"
-    assert provenance_tables.last_line(text) == "ValueError: no such thing"
-    assert provenance_tables.last_line("") == ""
+    assert captions.last_line(text) == "ValueError: no such thing"
+    assert captions.last_line("") == ""
 
 
 def test_replication_only_for_the_original(results: Results) -> None:
