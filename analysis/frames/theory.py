@@ -52,7 +52,7 @@ def rate_and_distortion(results: Results) -> pd.DataFrame:
 
 def rate_bounds(entropy: ArrayLike, recon: ArrayLike, dim: ArrayLike) -> FloatArray:
     """Return Shannon's lower bound on the rate, nats, elementwise; see `rate_bound`."""
-    return np.asarray(_rate_bounds(entropy, recon, dim=dim))
+    return np.asarray(_rate_bounds(entropy, recon, dim=np.asarray(dim, dtype=int)))
 
 
 def shannon_curve(trials: pd.DataFrame) -> pd.DataFrame:
