@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 
 from study.execution.ray_environment import SessionError
+from study.execution.run_options import RunOptions
 from study.execution.stopping import Stop, stop_on_signals
-from study.sweep import build_parser as build_sweep_parser
 from study.sweep import say_stopped
 
 # What may be set: nothing that a network's training depends on.
@@ -62,8 +62,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = build_parser()
     options = parser.parse_args(argv)
-    if options.workers is not None and options.workers < 1:
-        parser.error(f"--workers must be at least 1, not {options.workers}")
+    path = options.path.rstrip("/")
+    try:
+        run_options = RunOptions(
+            results=path.rpartition("/")[0] or ".",
+            dry_run=options.dry_run,
+            address=options.address,
+            workers=options.workers,
+            quiet=options.quiet,
+            json=options.json,
+        )
+    except ValueError as error:
+        parser.error(str(error))
     for text in options.overrides:
         if not text.strip().startswith(SETTABLE):
             parser.error(
@@ -77,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with stop_on_signals() as stop:
         try:
-            return _rescore(options, stop)
+            return _rescore(path, options.overrides, run_options, stop)
         except (SweepError, ResultsError, SessionError) as error:
             print(f"error: {error}", file=sys.stderr)
             return EXIT_USAGE
@@ -85,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return say_stopped(stop)
 
 
-def _rescore(options: argparse.Namespace, stop: Stop) -> int:
+def _rescore(path: str, overrides: Sequence[str], run_options: RunOptions, stop: Stop) -> int:
     from study.config import read_resolved
     from study.execution.run import run
     from study.planning.units import Trial, expand
@@ -93,12 +103,10 @@ def _rescore(options: argparse.Namespace, stop: Stop) -> int:
     from study.results.folder import open_folder, whole_location
     from study.trial.stored import find_stored
 
-    location = whole_location(options.path.rstrip("/"))
+    location = whole_location(path)
     folder = open_folder(location)
     manifest = folder.read_manifest()
-    sweep = read_resolved(
-        manifest.get("sweep", {}), options.overrides, place=f"{options.path}/manifest.json"
-    )
+    sweep = read_resolved(manifest.get("sweep", {}), overrides, place=f"{path}/manifest.json")
     known = recorded(folder)
     left: list[Trial] = [trial for trial in expand(sweep) if trial.trial_id not in known]
     found = find_stored(location, left)
@@ -109,14 +117,10 @@ def _rescore(options: argparse.Namespace, stop: Stop) -> int:
             else "it records none of these trainings (other versions of data or training)"
         )
         raise ResultsError(
-            f"{options.path}: cannot be counted again without training: {reason}; "
+            f"{path}: cannot be counted again without training: {reason}; "
             "run the sweep file with study.sweep, which trains"
         )
-    defaults = build_sweep_parser().parse_args(["manifest.json"])
-    for name in ("dry_run", "address", "workers", "quiet", "json"):
-        setattr(defaults, name, getattr(options, name))
-    defaults.results = options.path.rstrip("/").rpartition("/")[0] or "."
-    return run(sweep, defaults, stop, location=location)
+    return run(sweep, run_options, stop, location=location)
 
 
 if __name__ == "__main__":

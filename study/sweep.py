@@ -12,9 +12,11 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from study.execution.ray_environment import SessionError, check_dashboard
+from study.execution.run_options import RunOptions
 from study.execution.stopping import EXIT_STOPPED, Stop, stop_on_signals
 from study.planning.shard import Shard
 
@@ -124,14 +126,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = build_parser()
     options = parser.parse_args(argv)
-    for name in ("limit", "workers", "wait_for_nodes"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1, not {value}")
     try:
-        options.shard = options.shard and Shard.parse(options.shard)
+        run_options = _run_options(options)
     except ValueError as error:
-        parser.error(f"--shard: {error}")
+        parser.error(str(error))
     with stop_on_signals() as stop:
         try:
             # Not at the top: --help and a mistyped option answer without waiting for these.
@@ -151,12 +149,22 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise SweepError("--storage: only an adaptive sweep (search:) has a copy there")
             if options.smoke:
                 sweep = shrink(sweep)
-            return (run if sweep.search is None else run_search)(sweep, options, stop)
+            return (run if sweep.search is None else run_search)(sweep, run_options, stop)
         except (SweepError, ResultsError, SessionError) as error:
             print(f"error: {error}", file=sys.stderr)
             return EXIT_USAGE
         except KeyboardInterrupt:
             return say_stopped(stop)
+
+
+def _run_options(options: argparse.Namespace) -> RunOptions:
+    given = {field.name: getattr(options, field.name) for field in fields(RunOptions)}
+    if options.shard is not None:
+        try:
+            given["shard"] = Shard.parse(options.shard)
+        except ValueError as error:
+            raise ValueError(f"--shard: {error}") from None
+    return RunOptions(**given)
 
 
 def missing_package(error: ModuleNotFoundError) -> str:

@@ -14,16 +14,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import ray
-import ray._private.node
-import ray._private.utils
-import ray._private.worker
 
 from study.config import ResourcesConfig
+from study.execution import ray_private
 from study.execution.ray_environment import SessionError
 from study.results.process import Process
 from study.results.provenance import provenance
@@ -68,13 +65,16 @@ def ray_session(
     SessionError
         Ray did not start, or there is none at `address`.
     """
-    _read_authentication_anew()
+    ray_private.read_authentication_anew()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if address is not None:
         check_address(address, wait_s=wait_s)
-        with _silent_raylet(), _connected(address=address, runtime_env=_sent_along(), **quiet):
+        with (
+            ray_private.silent_raylet(),
+            _connected(address=address, runtime_env=_sent_along(), **quiet),
+        ):
             yield
         return
     options: dict[str, Any] = {} if resources.gpus else {"num_gpus": 0}
@@ -82,9 +82,9 @@ def ray_session(
         options |= {"dashboard_host": "127.0.0.1"}
     with (
         own_folder("ray-") as folder,
-        _silent_raylet(),
-        _minimal_ray(unless=dashboard),
-        _ready_workers(),
+        ray_private.silent_raylet(),
+        contextlib.nullcontext() if dashboard else ray_private.minimal_ray(),
+        ray_private.ready_workers(),
         _connected(
             address="local",
             num_cpus=math.ceil(n_workers * resources.n_cpus),
@@ -97,17 +97,6 @@ def ray_session(
         if dashboard:
             say(_dashboard_note(folder))
         yield
-
-
-def _read_authentication_anew() -> None:
-    """Let Ray read its authentication settings again; it has no public way to ask for that.
-
-    It reads them when it is imported, which in a notebook or a test is before ours are made.
-    """
-    raylet: Any = ray._raylet
-    with contextlib.suppress(AttributeError):
-        raylet.Config.initialize("")
-        raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def check_address(address: str, *, wait_s: float = 0.0) -> None:
@@ -184,7 +173,7 @@ def own_folder(prefix: str) -> Iterator[Path]:
 
 def _dashboard_note(folder: Path) -> str:
     """Say where the dashboard is; its token goes to a file that only its owner reads."""
-    url = ray._private.worker.get_dashboard_url()
+    url = ray_private.dashboard_url()
     place = f"http://{url}" if url else DASHBOARD_URL
     token = os.environ.get("RAY_AUTH_TOKEN", "")
     file = folder / f"dashboard-token-{secrets.token_hex(4)}"
@@ -223,57 +212,6 @@ def _shut_down() -> None:
 
 
 @contextlib.contextmanager
-def _replaced(owner: Any, name: str, replacement: Any) -> Iterator[None]:
-    """Put something in the place of one of Ray's own, if this version has it."""
-    original = getattr(owner, name, None)
-    if original is not None:
-        setattr(owner, name, replacement)
-    try:
-        yield
-    finally:
-        if original is not None:
-            setattr(owner, name, original)
-
-
-def _silent_raylet() -> AbstractContextManager[None]:
-    """Keep the raylet's own lines off stdout; Ray has no public switch for them."""
-    return _replaced(ray._private.worker, "print_to_stdstream", lambda *_, **__: None)
-
-
-@contextlib.contextmanager
-def _minimal_ray(*, unless: bool) -> Iterator[None]:
-    """Start fewer and smaller processes beside the workers, which is sooner.
-
-    Ray's dashboard process loads the dashboard's libraries, on the same cores and before Ray is
-    up, also when no dashboard is asked for; it decides by whether these can be imported. The
-    monitor would add nodes, which a local cluster does not do, and takes a second to end.
-    """
-    if unless:
-        yield
-        return
-    with (
-        _replaced(
-            ray._private.utils,
-            "get_dashboard_dependency_error",
-            lambda: ImportError("no dashboard was asked for"),
-        ),
-        _replaced(ray._private.node.Node, "start_monitor", lambda _: None),
-    ):
-        yield
-
-
-def _ready_workers() -> AbstractContextManager[None]:
-    """Let Tune use the workers that Ray keeps ready.
-
-    It sets an environment variable for PyTorch Lightning in its workers, for which others would be
-    started.
-    """
-    from ray.tune.execution import class_cache
-
-    return _replaced(class_cache, "DEFAULT_ENV_VARS", {})
-
-
-@contextlib.contextmanager
 def watch_processes(on_death: Callable[[str], None]) -> Iterator[None]:
     """Watch the local cluster's processes, or a joined one's head: without them Tune waits on.
 
@@ -288,7 +226,7 @@ def watch_processes(on_death: Callable[[str], None]) -> Iterator[None]:
         n_silent = 0
         while not ended.wait(WATCH_S):
             n_silent = n_silent + 1 if _is_head_silent() else 0
-            dead = ["head"] if n_silent >= MOST_SILENCES else _dead_processes()
+            dead = ["head"] if n_silent >= MOST_SILENCES else ray_private.dead_processes()
             if dead:
                 on_death(dead[0])
                 return
@@ -304,21 +242,8 @@ def watch_processes(on_death: Callable[[str], None]) -> Iterator[None]:
 
 def _is_head_silent() -> bool:
     """Whether the head of a joined cluster does not answer."""
-    node = getattr(ray._private.worker, "_global_node", None)
-    address = str(getattr(node, "gcs_address", ""))
-    if node is None or getattr(node, "all_processes", None) or not address:
-        return False
-    host, _, port = address.rpartition(":")
-    return not answers(host, int(port), timeout_s=WATCH_S)
-
-
-def _dead_processes() -> list[str]:
-    """Name the processes of the local cluster that have ended; Ray has no public way to ask."""
-    node = getattr(ray._private.worker, "_global_node", None)
-    if node is None or not hasattr(node, "dead_processes"):
-        return []
-    needed = ("raylet", "gcs_server")
-    return [str(name) for name, _ in node.dead_processes() if str(name) in needed]
+    host, _, port = ray_private.head_address().rpartition(":")
+    return bool(host) and not answers(host, int(port), timeout_s=WATCH_S)
 
 
 def worker_log_tail(pid: int, *, n_chars: int = 100_000) -> str:
@@ -326,12 +251,11 @@ def worker_log_tail(pid: int, *, n_chars: int = 100_000) -> str:
 
     A crash's last words name every extension module that is loaded: 240 of them, 7,000 characters.
     """
-    node = getattr(ray._private.worker, "_global_node", None)
-    folder = getattr(node, "get_logs_dir_path", lambda: "")()
-    if not folder:
+    folder = ray_private.logs_folder()
+    if folder is None:
         return ""
     with contextlib.suppress(OSError):
         # A worker that was kept ready has a file from before it had work, and one from then on.
-        files = sorted(Path(folder).glob(f"worker-*-{pid}.err"), key=lambda f: f.stat().st_mtime)
+        files = sorted(folder.glob(f"worker-*-{pid}.err"), key=lambda f: f.stat().st_mtime)
         return "".join(file.read_text(errors="replace") for file in files)[-n_chars:]
     return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from study.display.heartbeat import heartbeat
 from study.display.plan_and_summary import coverage_table, failure_causes, print_plan
 from study.display.progress import Display, SweepProgress, make_display, plan_progress
 from study.execution.ray_environment import set_ray_environment
+from study.execution.run_options import RunOptions
 from study.execution.stopping import EXIT_STOPPED, Stop
 from study.planning.estimate import estimate
 from study.planning.packing import plan_units
@@ -65,8 +65,7 @@ class Job:
         All planned ones.
     folder, location : ResultsFolder, str
         The results, opened and as workers open them.
-    options : Namespace
-        The command line.
+    options : RunOptions
     n_workers : int
         Units that run at once.
     stop : Stop
@@ -78,7 +77,7 @@ class Job:
     trials: tuple[Trial, ...]
     folder: ResultsFolder
     location: str
-    options: argparse.Namespace
+    options: RunOptions
     n_workers: int
     stop: Stop
     fit: Fit | None = None
@@ -132,15 +131,13 @@ class Work:
     taken_over: tuple[Trial, ...]
 
 
-def run(
-    sweep: Sweep, options: argparse.Namespace, stop: Stop, *, location: str | None = None
-) -> int:
+def run(sweep: Sweep, options: RunOptions, stop: Stop, *, location: str | None = None) -> int:
     """Run what is left of a sweep, or print what would run.
 
     Parameters
     ----------
     sweep : Sweep
-    options : argparse.Namespace
+    options : RunOptions
         As `study.sweep.build_parser` makes it.
     stop : Stop
         Told when a signal asks to stop.
@@ -482,7 +479,7 @@ def finish(job: Job, *, n_unasked: int = 0, by_cell: bool = True) -> int:
     return EXIT_FAILED if n_bad or n_controls_failed else EXIT_DONE
 
 
-def _shown_path(folder: ResultsFolder, options: argparse.Namespace) -> str:
+def _shown_path(folder: ResultsFolder, options: RunOptions) -> str:
     """Write the folder as a person would type it."""
     if not folder.is_local:
         return f"{options.results.rstrip('/')}/{folder.path.rsplit('/', 1)[-1]}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from study.execution.run import (
     warn,
     write_plan,
 )
+from study.execution.run_options import RunOptions
 from study.execution.stopping import Stop
 from study.planning.resources import count_workers, require_room
 from study.results import read_table, recorded
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 MAX_BEST = 8
 
 
-def run_search(sweep: Sweep, options: argparse.Namespace, stop: Stop) -> int:
+def run_search(sweep: Sweep, options: RunOptions, stop: Stop) -> int:
     """Run an adaptive sweep to the end of its budget, or print what it would do.
 
     Parameters
     ----------
     sweep : Sweep
         With a search.
-    options : argparse.Namespace
+    options : RunOptions
         As `study.sweep.build_parser` makes it.
     stop : Stop
         Told when a signal asks to stop.

@@ -7,9 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ray._private import utils
 
-from study.execution.ray_session import _minimal_ray, worker_log_tail
+from study.execution.ray_session import worker_log_tail
 
 # A process of its own: what a first import of Ray did cannot be undone in this one.
 RAY_FIRST = """
@@ -75,16 +74,6 @@ def test_ray_that_was_imported_before_starts_with_our_token() -> None:
 def test_garbage_of_another_thread_does_not_end_the_driver() -> None:
     done = run_alone(GARBAGE_AT_THE_END)
     assert done.stdout.strip() == "went on", done.stderr
-
-
-def test_ray_starts_without_the_dashboards_libraries_unless_they_are_asked_for() -> None:
-    """Ray decides by this function; if it is renamed, every sweep starts later."""
-    check = utils.get_dashboard_dependency_error
-    with _minimal_ray(unless=False):
-        assert isinstance(utils.get_dashboard_dependency_error(), ImportError)
-    with _minimal_ray(unless=True):
-        assert utils.get_dashboard_dependency_error is check
-    assert utils.get_dashboard_dependency_error is check
 
 
 def test_the_last_words_of_a_worker_that_was_kept_ready_are_found(
