@@ -1,38 +1,135 @@
 """The record of a sweep: the public face of this package.
 
-Other packages import from here; within it, names are imported from where they are defined.
+Other packages import from here; within it, names are imported from where they are defined. A name
+is loaded when it is first used: what is known of endpoints needs no Arrow.
 """
 
-from study.results.endpoints import (
-    COMPARED_ENDPOINTS,
-    PRIMARY_ENDPOINTS,
-    SOURCES,
-    Endpoint,
-    endpoint,
-    is_larger_better,
-)
-from study.results.folder import (
-    DamagedFileError,
-    ResultsError,
-    ResultsFolder,
-    join_location,
-    open_folder,
-)
-from study.results.provenance import timestamp
-from study.results.record import finished_ids, read_certificate, read_table, recorded, write_tables
-from study.results.tables import (
-    CONFIG_FIELDS,
-    ENDPOINTS,
-    KEYS,
-    PROTOCOLS,
-    SCHEMA_VERSION,
-    SCHEMAS,
-    WELL_ENDED,
-    count_columns,
-    frame_to_table,
-    to_table,
-)
+from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from study.results.endpoints import (
+        COMPARED_ENDPOINTS as COMPARED_ENDPOINTS,
+    )
+    from study.results.endpoints import (
+        PRIMARY_ENDPOINTS as PRIMARY_ENDPOINTS,
+    )
+    from study.results.endpoints import (
+        SOURCES as SOURCES,
+    )
+    from study.results.endpoints import (
+        Endpoint as Endpoint,
+    )
+    from study.results.endpoints import (
+        endpoint as endpoint,
+    )
+    from study.results.endpoints import (
+        is_larger_better as is_larger_better,
+    )
+    from study.results.folder import (
+        DamagedFileError as DamagedFileError,
+    )
+    from study.results.folder import (
+        ResultsError as ResultsError,
+    )
+    from study.results.folder import (
+        ResultsFolder as ResultsFolder,
+    )
+    from study.results.folder import (
+        join_location as join_location,
+    )
+    from study.results.folder import (
+        open_folder as open_folder,
+    )
+    from study.results.provenance import (
+        timestamp as timestamp,
+    )
+    from study.results.record import (
+        finished_ids as finished_ids,
+    )
+    from study.results.record import (
+        read_certificate as read_certificate,
+    )
+    from study.results.record import (
+        read_table as read_table,
+    )
+    from study.results.record import (
+        recorded as recorded,
+    )
+    from study.results.record import (
+        write_tables as write_tables,
+    )
+    from study.results.tables import (
+        CONFIG_FIELDS as CONFIG_FIELDS,
+    )
+    from study.results.tables import (
+        ENDPOINTS as ENDPOINTS,
+    )
+    from study.results.tables import (
+        KEYS as KEYS,
+    )
+    from study.results.tables import (
+        PROTOCOLS as PROTOCOLS,
+    )
+    from study.results.tables import (
+        SCHEMA_VERSION as SCHEMA_VERSION,
+    )
+    from study.results.tables import (
+        SCHEMAS as SCHEMAS,
+    )
+    from study.results.tables import (
+        WELL_ENDED as WELL_ENDED,
+    )
+    from study.results.tables import (
+        count_columns as count_columns,
+    )
+    from study.results.tables import (
+        frame_to_table as frame_to_table,
+    )
+    from study.results.tables import (
+        to_table as to_table,
+    )
+
+_MODULES = {
+    "endpoints": (
+        "COMPARED_ENDPOINTS",
+        "PRIMARY_ENDPOINTS",
+        "SOURCES",
+        "Endpoint",
+        "endpoint",
+        "is_larger_better",
+    ),
+    "folder": (
+        "DamagedFileError",
+        "ResultsError",
+        "ResultsFolder",
+        "join_location",
+        "open_folder",
+    ),
+    "provenance": ("timestamp",),
+    "record": (
+        "finished_ids",
+        "read_certificate",
+        "read_table",
+        "recorded",
+        "write_tables",
+    ),
+    "tables": (
+        "CONFIG_FIELDS",
+        "ENDPOINTS",
+        "KEYS",
+        "PROTOCOLS",
+        "SCHEMA_VERSION",
+        "SCHEMAS",
+        "WELL_ENDED",
+        "count_columns",
+        "frame_to_table",
+        "to_table",
+    ),
+}
+_PLACES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "COMPARED_ENDPOINTS",
     "CONFIG_FIELDS",
@@ -62,3 +159,12 @@ __all__ = [
     "to_table",
     "write_tables",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name of the face when it is first used."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -59,7 +59,7 @@ def test_yaml_reads_back_exactly_and_gives_the_original_points() -> None:
 
 def test_original_points_need_the_original_mixture() -> None:
     config = MixtureConfig(training_points="original")
-    with pytest.raises(ValueError, match=r"python -m study\.original"):
+    with pytest.raises(ValueError, match=r"python -m study\.data\.original"):
         draw_training_points(config, draw_mixture(config, 0), 0)
 
 

@@ -51,8 +51,8 @@ def search() -> Search:
 
 def test_every_cell_is_a_trial_with_its_mean(search: Search) -> None:
     study = build_study(search, name="x")
-    assert len(study.planning.trials) == len(search.suggestions)
-    for trial, suggestion in zip(study.planning.trials, search.suggestions, strict=True):
+    assert len(study.trials) == len(search.suggestions)
+    for trial, suggestion in zip(study.trials, search.suggestions, strict=True):
         assert trial.params["model.latent_dim"] == suggestion.point["model.latent_dim"]
         failed = suggestion.point["model.latent_dim"] == 1
         assert ("training.kl_weight" in trial.params) != failed
@@ -98,12 +98,12 @@ def test_a_stopped_cell_is_pruned_with_its_values_at_rungs() -> None:
     answer = lambda point, seeds, *_: {"mode_recall": point["model.latent_dim"] + seeds[0]}  # noqa: E731
     search = replay(config, Replicates(data=2), answer, at_rung=answer, n_epochs=100)
     study = build_study(search, name="x")
-    pruned = [t for t in study.planning.trials if t.state == optuna.trial.TrialState.PRUNED]
+    pruned = [t for t in study.trials if t.state == optuna.trial.TrialState.PRUNED]
     stopped = [cell for cell in search.suggestions if cell.is_stopped]
     assert [trial.number for trial in pruned] == [cell.number for cell in stopped] != []
     for trial, cell in zip(pruned, stopped, strict=True):
         assert trial.intermediate_values == cell.rungs
-    assert any(t.intermediate_values.keys() == {10, 30, 90} for t in study.planning.trials)
+    assert any(t.intermediate_values.keys() == {10, 30, 90} for t in study.trials)
 
 
 def test_a_database_is_opened_written_and_written_again(search: Search, tmp_path: Path) -> None:
