@@ -20,7 +20,7 @@ from ray import tune
 
 from study.config import ResourcesConfig
 from study.display.progress import Display, RunningStack
-from study.execution.nodes import Fit
+from study.execution.nodes import ClusterFit
 from study.execution.ray_session import watch_processes, worker_log_tail
 from study.execution.stopping import Stop
 from study.execution.trainable import HUNG_MARK, UnitTrainable
@@ -50,7 +50,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loss:
+class LostWorker:
     """A unit whose worker process ended under it.
 
     Parameters
@@ -92,7 +92,7 @@ class ProgressCallback(tune.Callback):
     def __init__(self, attempts: Sequence[Attempt], display: Display, stop: Stop) -> None:
         self._attempts, self._display, self._stop = attempts, display, stop
         self._pids: dict[int, int] = {}
-        self.losses: list[Loss] = []
+        self.losses: list[LostWorker] = []
         self.writing: set[int] = set()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -150,7 +150,7 @@ class ProgressCallback(tune.Callback):
         self.writing.discard(index)
         self._display.progress.running.pop(index, None)
         cause, hung = cause_of_death(_error_text(trial), self._pids.get(index, 0))
-        self.losses.append(Loss(attempt=self._attempts[index], cause=cause, hung=hung))
+        self.losses.append(LostWorker(attempt=self._attempts[index], cause=cause, hung=hung))
         self._display.update("report")
 
 
@@ -223,7 +223,7 @@ class Executor:
         An absolute folder for Tune's own files.
     before : mapping of str to (status, finished_at)
         The trials that were recorded when the run started.
-    fit : Fit or None
+    fit : ClusterFit or None
         How they fit on an existing cluster.
     """
 
@@ -235,7 +235,7 @@ class Executor:
     stop: Stop
     scratch: str
     before: Mapping[str, tuple[str, str]]
-    fit: Fit | None = None
+    fit: ClusterFit | None = None
 
     def run(self, units: Sequence[Unit]) -> None:
         """Run every unit on the connected Ray; return when all ended or a stop was asked for.
@@ -296,7 +296,7 @@ class Executor:
         self._fit(callback, (), name="search", searcher=searcher)
         self._await_writers(attempts, callback.writing)
 
-    def _settle(self, loss: Loss) -> tuple[Attempt, ...]:
+    def _settle(self, loss: LostWorker) -> tuple[Attempt, ...]:
         """Run a lost unit again, in pieces, or record it as failed if it is alone."""
         loss = replace(loss, attempt=self._without_landed(loss.attempt))
         unit = loss.attempt.unit
@@ -331,7 +331,7 @@ class Executor:
                 self.display.progress.finish(trial.cell, failed=end[0] not in WELL_ENDED)
         return replace(attempt, unit=unit.part(left))
 
-    def _run_round(self, attempts: Sequence[Attempt], *, name: str) -> list[Loss]:
+    def _run_round(self, attempts: Sequence[Attempt], *, name: str) -> list[LostWorker]:
         callback = ProgressCallback(attempts, self.display, self.stop)
         self._fit(callback, tuple(attempt.unit for attempt in attempts), name=name)
         self._await_writers(attempts, callback.writing)
@@ -399,7 +399,7 @@ class Executor:
             time.sleep(POLL_S)
 
 
-def _final_message(loss: Loss) -> str:
+def _final_message(loss: LostWorker) -> str:
     detail, _, cause = loss.cause.rpartition("\n")
     if loss.hung:
         limit = _timeout_min(loss.attempt.unit)

@@ -69,7 +69,7 @@ class NodeReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
+class ClusterFit:
     """How a sweep fits on a cluster.
 
     Parameters
@@ -99,7 +99,7 @@ def fit_to_cluster(
     write_from: WriteFrom,
     n_nodes: int,
     say: Callable[[str], None],
-) -> Iterator[Fit]:
+) -> Iterator[ClusterFit]:
     """Look at the joined cluster before work starts: how much fits, and who writes rows.
 
     Parameters
@@ -116,7 +116,7 @@ def fit_to_cluster(
 
     Yields
     ------
-    Fit
+    ClusterFit
 
     Raises
     ------
@@ -142,7 +142,7 @@ def fit_to_cluster(
         say(f"{n_gpus:g} GPUs stay idle: --set resources.gpus=1 gives each stack one")
     try:
         memory = _stack_memory_bytes(reports, resources)
-        yield Fit(
+        yield ClusterFit(
             n_slots=n_slots, resources=resources, location=location, stack_memory_bytes=memory
         )
     finally:

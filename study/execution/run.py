@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from study.execution.executor import Executor
-    from study.execution.nodes import Fit
+    from study.execution.nodes import ClusterFit
 
 # What --retry-failed runs again; a diverged trial would diverge again.
 RETRIED = ("failed", "timeout")
@@ -55,7 +55,7 @@ WAIT_FOR_HEAD_S = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class SweepRun:
     """One run of the command.
 
     Parameters
@@ -69,7 +69,7 @@ class Job:
     n_workers : int
         Units that run at once.
     stop : Stop
-    fit : Fit or None
+    fit : ClusterFit or None
         How the sweep fits on an existing cluster, once that is joined.
     """
 
@@ -80,7 +80,7 @@ class Job:
     options: RunOptions
     n_workers: int
     stop: Stop
-    fit: Fit | None = None
+    fit: ClusterFit | None = None
 
     @property
     def resources(self) -> ResourcesConfig:
@@ -106,8 +106,8 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """What is left of a job.
+class PlannedWork:
+    """What is left to do in one run.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def run(sweep: Sweep, options: RunOptions, stop: Stop, *, location: str | None =
         A signal asked to stop at once.
     """
     location = location or join_location(options.results, sweep.name)
-    job = Job(
+    current = SweepRun(
         sweep=sweep,
         trials=tuple(expand(sweep)),
         folder=open_folder(location),
@@ -167,54 +167,67 @@ def run(sweep: Sweep, options: RunOptions, stop: Stop, *, location: str | None =
         stop=stop,
     )
     if options.dry_run:
-        return _show_plan(job)
+        return _show_plan(current)
     if options.address is None:
         require_room(sweep.resources)
     name = options.shard.lock_name if options.shard else LOCK_NAME
-    with hold(job.folder, on_lost=lambda: stop.interrupt("the lock was lost"), name=name) as lease:
+    with hold(
+        current.folder, on_lost=lambda: stop.interrupt("the lock was lost"), name=name
+    ) as lease:
         # Whoever got this far can write here: from now on an outage is waited out.
-        return _run_alone(replace(job, folder=job.folder.patient()), lease)
+        return _run_alone(replace(current, folder=current.folder.patient()), lease)
 
 
-def _show_plan(job: Job) -> int:
-    work = _plan_work(job, known=recorded(job.folder))
-    finished = read_table(job.folder, "trials") if work.before else None
+def _show_plan(current: SweepRun) -> int:
+    work = _plan_work(current, known=recorded(current.folder))
+    finished = read_table(current.folder, "trials") if work.before else None
     cost = estimate(
-        work.chosen, n_workers=job.n_workers, resources=job.resources, finished=finished
+        work.chosen,
+        n_workers=current.n_workers,
+        resources=current.resources,
+        finished=finished,
     )
     print_plan(
-        job.sweep, job.trials, work.chosen, units=work.units, n_workers=job.n_workers, cost=cost
+        current.sweep,
+        current.trials,
+        work.chosen,
+        units=work.units,
+        n_workers=current.n_workers,
+        cost=cost,
     )
     return EXIT_DONE
 
 
-def _plan_work(job: Job, *, known: Mapping[str, tuple[str, str]]) -> Work:
+def _plan_work(current: SweepRun, *, known: Mapping[str, tuple[str, str]]) -> PlannedWork:
     """Choose what runs now, given what is recorded and whole."""
-    before = {key: end for key, end in known.items() if end[0] not in job.retried}
-    own = job.own
-    chosen = [trial for trial in own if trial.trial_id not in before][: job.options.limit]
+    before = {key: end for key, end in known.items() if end[0] not in current.retried}
+    own = current.own
+    chosen = [trial for trial in own if trial.trial_id not in before][: current.options.limit]
     # A share counts its controls whoever trains their trials.
-    others = [] if len(own) == len(job.trials) else job.trials
-    stored = _find_stored(job, chosen)
+    others = [] if len(own) == len(current.trials) else current.trials
+    stored = _find_stored(current, chosen)
     ended = {
         trial.trial_id: (stored[trial.training_id].status, "")
         for trial in chosen
         if _ended_badly(trial, stored)
     }
     before |= ended
-    resources = job.resources
+    resources = current.resources
     units = plan_units(
         [trial for trial in chosen if trial.trial_id not in ended],
-        n_workers=job.n_workers,
+        n_workers=current.n_workers,
         recorded=[*(trial for trial in own if trial.trial_id in before), *others],
-        recorded_controls=_recorded_controls(job.folder, job.retried) | job.foreign_controls,
+        recorded_controls=_recorded_controls(current.folder, current.retried)
+        | current.foreign_controls,
         stack_size=resources.stack_size,
         device=resources.torch_device,
-        memory_bytes=job.fit.stack_memory_bytes if job.fit else _stack_memory_bytes(resources),
+        memory_bytes=current.fit.stack_memory_bytes
+        if current.fit
+        else _stack_memory_bytes(resources),
         n_processes=resources.n_processes,
         stored=stored,
     )
-    return Work(
+    return PlannedWork(
         before=before,
         chosen=tuple(trial for trial in chosen if trial.trial_id not in ended),
         units=units,
@@ -230,18 +243,18 @@ def _ended_badly(trial: Trial, stored: Mapping[str, StoredTraining]) -> bool:
     return found is not None and found.status != "done" and not trial.detection.at_checkpoints
 
 
-def _find_stored(job: Job, trials: Sequence[Trial]) -> dict[str, StoredTraining]:
+def _find_stored(current: SweepRun, trials: Sequence[Trial]) -> dict[str, StoredTraining]:
     """Find the trainings that need not be repeated: in the results, or where weights are from."""
-    if job.options.force or not trials:
+    if current.options.force or not trials:
         return {}
-    found = find_stored(job.location, trials, skip=job.retried)
+    found = find_stored(current.location, trials, skip=current.retried)
     trainings, without = found.trainings, found.without_weights
-    if job.options.weights_from is not None:
-        place = whole_location(job.options.weights_from)
+    if current.options.weights_from is not None:
+        place = whole_location(current.options.weights_from)
         open_folder(place).read_manifest()
-        other = find_stored(place, trials, skip=job.retried, copied=True)
+        other = find_stored(place, trials, skip=current.retried, copied=True)
         if not other.trainings and not other.without_weights:
-            warn(f"{job.options.weights_from} holds no training of this sweep")
+            warn(f"{current.options.weights_from} holds no training of this sweep")
         trainings = {**other.trainings, **trainings}
         without |= other.without_weights
     without -= trainings.keys()
@@ -262,27 +275,27 @@ def _stack_memory_bytes(resources: ResourcesConfig) -> int | None:
     return stack_memory_bytes(resources)
 
 
-def _run_alone(job: Job, lease: Lease) -> int:
+def _run_alone(current: SweepRun, lease: Lease) -> int:
     """Do what is left, with the folder to ourselves."""
-    repair_folder(job.folder)
-    known = recorded(job.folder)
-    lost = incomplete_ids(job.folder)
+    repair_folder(current.folder)
+    known = recorded(current.folder)
+    lost = incomplete_ids(current.folder)
     if lost:
         warn(f"rows of {len(lost)} finished trials are missing; these trials run again")
     whole = {key: end for key, end in known.items() if key not in lost}
-    work = _plan_work(job, known={} if job.options.force else whole)
-    write_plan(job.folder, job.sweep, job.trials)
+    work = _plan_work(current, known={} if current.options.force else whole)
+    write_plan(current.folder, current.sweep, current.trials)
     if work.taken_over:
         # It needs pandas, which a plan does without.
         from study.trial.carried import carry_rows
 
-        carry_rows(job.folder, work.taken_over, work.stored)
+        carry_rows(current.folder, work.taken_over, work.stored)
     if work.units:
-        _execute(job, work, known)
+        _execute(current, work, known)
     # Other shares may still write parts, which a compaction would not see.
-    if job.stop.reason is None and job.options.shard is None:
-        tidy(job.folder, lease)
-    return finish(job)
+    if current.stop.reason is None and current.options.shard is None:
+        tidy(current.folder, lease)
+    return finish(current)
 
 
 def repair_folder(folder: ResultsFolder) -> None:
@@ -326,97 +339,105 @@ def write_plan(folder: ResultsFolder, sweep: Sweep, trials: Sequence[Trial]) -> 
         raise ResultsError(f"{folder.path}: cannot write results here: {error}") from None
 
 
-def _execute(job: Job, work: Work, known: Mapping[str, tuple[str, str]]) -> None:
+def _execute(current: SweepRun, work: PlannedWork, known: Mapping[str, tuple[str, str]]) -> None:
     """Run the units on Ray; if a local Ray dies, start another one for what is left.
 
     Parameters
     ----------
-    job : Job
-    work : Work
+    current : SweepRun
+    work : PlannedWork
     known : mapping of str to (status, finished_at)
         Every row that was there at the start, those that are to be replaced too.
     """
-    display = make_display(_progress(job, work), quiet=job.options.quiet, as_json=job.options.json)
+    display = make_display(
+        _progress(current, work), quiet=current.options.quiet, as_json=current.options.json
+    )
     with display:
-        for _ in ray_starts(job, display):
-            with on_ray(job, display, known) as executor:
+        for _ in ray_starts(current, display):
+            with on_ray(current, display, known) as executor:
                 if executor.fit is not None:
                     # An existing cluster: its room was not known when the work was planned.
-                    job = replace(job, n_workers=executor.n_workers, fit=executor.fit)
-                    work = _plan_work(job, known=work.before)
+                    current = replace(current, n_workers=executor.n_workers, fit=executor.fit)
+                    work = _plan_work(current, known=work.before)
                 executor.run(work.units)
-            if job.stop.ray_died:
-                work = _plan_work(job, known=_landed(job, work, known))
+            if current.stop.ray_died:
+                work = _plan_work(current, known=_landed(current, work, known))
 
 
-def ray_starts(job: Job, display: Display) -> Iterator[int]:
+def ray_starts(current: SweepRun, display: Display) -> Iterator[int]:
     """Count the starts of Ray: one, and more while a local Ray dies under its work."""
     for start in range(1, MOST_RAY_STARTS + 1):
         yield start
         display.progress.running.clear()
-        if not job.stop.ray_died or start == MOST_RAY_STARTS or job.options.address:
+        if not current.stop.ray_died or start == MOST_RAY_STARTS or current.options.address:
             return
-        job.stop.forget()
+        current.stop.forget()
 
 
 @contextlib.contextmanager
-def on_ray(job: Job, display: Display, known: Mapping[str, tuple[str, str]]) -> Iterator[Executor]:
+def on_ray(
+    current: SweepRun, display: Display, known: Mapping[str, tuple[str, str]]
+) -> Iterator[Executor]:
     """Start Ray, or join it, and give what runs units on it.
 
     Parameters
     ----------
-    job : Job
+    current : SweepRun
     display : Display
     known : mapping of str to (status, finished_at)
         Every row that was there at the start, those that are to be replaced too.
     """
-    address = job.options.address
+    address = current.options.address
     set_ray_environment(joins=address is not None)
     # Ray reads its environment when it is imported, and --help must not wait for it.
     from study.execution.executor import Executor
     from study.execution.ray_session import own_folder, ray_session
 
-    how = f"joining Ray at {address}" if address else f"starting Ray with {job.n_workers} workers"
-    display.note(f"{job.sweep.name}: {how}")
+    how = (
+        f"joining Ray at {address}"
+        if address
+        else f"starting Ray with {current.n_workers} workers"
+    )
+    display.note(f"{current.sweep.name}: {how}")
     with (
-        heartbeat(job.folder, display.progress),
+        heartbeat(current.folder, display.progress),
         own_folder("study-tune-") as scratch,
         ray_session(
             address,
-            n_workers=job.n_workers,
-            resources=job.resources,
-            dashboard=job.options.dashboard,
-            wait_s=WAIT_FOR_HEAD_S if job.options.wait_for_nodes else 0.0,
+            n_workers=current.n_workers,
+            resources=current.resources,
+            dashboard=current.options.dashboard,
+            wait_s=WAIT_FOR_HEAD_S if current.options.wait_for_nodes else 0.0,
             say=display.note,
         ),
-        _fitted(job, display) as fit,
+        _fitted(current, display) as fit,
     ):
         yield Executor(
-            folder=job.folder.patient(),
-            location=fit.location if fit else job.location,
-            n_workers=(job.options.workers or fit.n_slots) if fit else job.n_workers,
+            folder=current.folder.patient(),
+            location=fit.location if fit else current.location,
+            n_workers=(current.options.workers or fit.n_slots) if fit else current.n_workers,
             fit=fit,
-            resources=fit.resources if fit else job.resources,
+            resources=fit.resources if fit else current.resources,
             display=display,
-            stop=job.stop,
+            stop=current.stop,
             scratch=str(scratch),
             before=known,
         )
 
 
 @contextlib.contextmanager
-def _fitted(job: Job, display: Display) -> Iterator[Fit | None]:
+def _fitted(current: SweepRun, display: Display) -> Iterator[ClusterFit | None]:
     """Say how the sweep fits on an existing cluster; None on a Ray of our own."""
-    options = job.options
+    options = current.options
     if options.address is None:
         yield None
         return
     from study.execution.nodes import fit_to_cluster
 
     with fit_to_cluster(
-        job.folder,
-        job.sweep.resources,
-        location=job.location,
+        current.folder,
+        current.sweep.resources,
+        location=current.location,
         write_from=options.write_from,
         n_nodes=options.wait_for_nodes or 1,
         say=display.note,
@@ -425,43 +446,43 @@ def _fitted(job: Job, display: Display) -> Iterator[Fit | None]:
 
 
 def _landed(
-    job: Job, work: Work, known: Mapping[str, tuple[str, str]]
+    current: SweepRun, work: PlannedWork, known: Mapping[str, tuple[str, str]]
 ) -> dict[str, tuple[str, str]]:
     """Map the trials that need not run any more: those from before, and this run's."""
-    now = recorded(job.folder)
+    now = recorded(current.folder)
     new = {key: end for key, end in now.items() if end != known.get(key)}
     return {**work.before, **new}
 
 
-def _progress(job: Job, work: Work) -> SweepProgress:
+def _progress(current: SweepRun, work: PlannedWork) -> SweepProgress:
     running = {trial.trial_id for trial in work.chosen}
     states = (
         (t.cell, None if t.trial_id in running else work.before.get(t.trial_id, (None,))[0])
-        for t in job.trials
+        for t in current.trials
     )
-    return plan_progress(job.sweep.name, states)
+    return plan_progress(current.sweep.name, states)
 
 
-def finish(job: Job, *, n_unasked: int = 0, by_cell: bool = True) -> int:
+def finish(current: SweepRun, *, n_unasked: int = 0, by_cell: bool = True) -> int:
     """Print what the tables hold now and choose the exit status from them.
 
     Parameters
     ----------
-    job : Job
+    current : SweepRun
     n_unasked : int
         Trials that an adaptive sweep was still to ask for.
     by_cell : bool
         Whether to print coverage cell by cell.
     """
     # After a run that broke off, waiting for the store would only delay the message.
-    folder = replace(job.folder, patience_s=0.0) if job.stop.is_error else job.folder
-    options = job.options
+    folder = replace(current.folder, patience_s=0.0) if current.stop.is_error else current.folder
+    options = current.options
     ended = finished_ids(folder)
-    statuses = [ended.get(trial.trial_id) for trial in job.own]
+    statuses = [ended.get(trial.trial_id) for trial in current.own]
     n_left = statuses.count(None) + n_unasked
     n_bad = sum(status not in (None, *WELL_ENDED) for status in statuses)
     controls = finished_ids(folder, "controls")
-    ids = {trial.control_id for trial in job.trials} - job.foreign_controls
+    ids = {trial.control_id for trial in current.trials} - current.foreign_controls
     n_controls_failed = sum(controls.get(control_id, "done") != "done" for control_id in ids)
     if n_controls_failed:
         warn(
@@ -471,8 +492,8 @@ def finish(job: Job, *, n_unasked: int = 0, by_cell: bool = True) -> int:
     if not options.quiet and not options.json:
         trials, path = read_table(folder, "trials"), _shown_path(folder, options)
         _print_summary(trials, path, n_left=n_left, by_cell=by_cell)
-    if job.stop.is_error:
-        print(f"error: {job.stop.reason}", file=sys.stderr)
+    if current.stop.is_error:
+        print(f"error: {current.stop.reason}", file=sys.stderr)
         return EXIT_FAILED
     if n_left:
         return EXIT_STOPPED

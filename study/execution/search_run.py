@@ -12,7 +12,7 @@ from study.config import Sweep, SweepError
 from study.display.progress import make_display, plan_progress
 from study.execution.run import (
     EXIT_DONE,
-    Job,
+    SweepRun,
     finish,
     on_ray,
     ray_starts,
@@ -65,7 +65,7 @@ def run_search(sweep: Sweep, options: RunOptions, stop: Stop) -> int:
     if options.shard:
         raise SweepError("--shard: an adaptive sweep decides as it goes and cannot be cut")
     location = join_location(options.results, sweep.name)
-    job = Job(
+    current = SweepRun(
         sweep=sweep,
         trials=(),
         folder=open_folder(location),
@@ -75,55 +75,55 @@ def run_search(sweep: Sweep, options: RunOptions, stop: Stop) -> int:
         stop=stop,
     )
     if options.dry_run:
-        _print_search(sweep, n_recorded=len(recorded(job.folder)))
+        _print_search(sweep, n_recorded=len(recorded(current.folder)))
         return EXIT_DONE
     if options.address is None:
         require_room(sweep.resources)
-    database = _open_database(job)
-    with hold(job.folder, on_lost=lambda: stop.interrupt("the lock was lost")) as lease:
-        return _run_alone(job, lease, database)
+    database = _open_database(current)
+    with hold(current.folder, on_lost=lambda: stop.interrupt("the lock was lost")) as lease:
+        return _run_alone(current, lease, database)
 
 
-def _open_database(job: Job) -> DatabaseCopy | None:
-    if job.options.storage is None:
+def _open_database(current: SweepRun) -> DatabaseCopy | None:
+    if current.options.storage is None:
         return None
     # Not at the top: Optuna's storage layer takes half a second to import.
     from study.search.optuna_copy import DatabaseCopy
 
-    return DatabaseCopy(job.options.storage, name=job.sweep.name, warn=warn)
+    return DatabaseCopy(current.options.storage, name=current.sweep.name, warn=warn)
 
 
-def _run_alone(job: Job, lease: Lease, database: DatabaseCopy | None) -> int:
-    repair_folder(job.folder)
-    adaptive = _open(job, database)
-    write_plan(job.folder, job.sweep, adaptive.trials)
+def _run_alone(current: SweepRun, lease: Lease, database: DatabaseCopy | None) -> int:
+    repair_folder(current.folder)
+    adaptive = _open(current, database)
+    write_plan(current.folder, current.sweep, adaptive.trials)
     if not adaptive.is_complete:
-        adaptive = _execute(job, adaptive, database)
+        adaptive = _execute(current, adaptive, database)
     adaptive.write_summary()
-    if job.stop.reason is None:
-        tidy(job.folder, lease)
-    if not job.options.quiet and not job.options.json:
-        _print_best(job)
-    done = replace(job, trials=tuple(adaptive.trials))
+    if current.stop.reason is None:
+        tidy(current.folder, lease)
+    if not current.options.quiet and not current.options.json:
+        _print_best(current)
+    done = replace(current, trials=tuple(adaptive.trials))
     return finish(done, n_unasked=adaptive.n_unasked, by_cell=False)
 
 
-def _open(job: Job, database: DatabaseCopy | None) -> Adaptive:
+def _open(current: SweepRun, database: DatabaseCopy | None) -> Adaptive:
     # Not at the top: Optuna takes a second to import.
     from study.search.adaptive_sweep import Adaptive
 
     return Adaptive(
-        job.sweep,
-        job.folder,
-        retried=job.retried,
-        lost=incomplete_ids(job.folder),
-        limit=job.options.limit,
+        current.sweep,
+        current.folder,
+        retried=current.retried,
+        lost=incomplete_ids(current.folder),
+        limit=current.options.limit,
         database=database,
     )
 
 
-def _execute(job: Job, adaptive: Adaptive, database: DatabaseCopy | None) -> Adaptive:
-    known = recorded(job.folder)
+def _execute(current: SweepRun, adaptive: Adaptive, database: DatabaseCopy | None) -> Adaptive:
+    known = recorded(current.folder)
     waiting = {trial.trial_id for trial in adaptive.open_trials}
     states = (
         (t.cell, None if t.trial_id in waiting else known.get(t.trial_id, ("done",))[0])
@@ -131,13 +131,15 @@ def _execute(job: Job, adaptive: Adaptive, database: DatabaseCopy | None) -> Ada
         if t.trial_id not in waiting  # those are planned when they are given out
     )
     display = make_display(
-        plan_progress(job.sweep.name, states), quiet=job.options.quiet, as_json=job.options.json
+        plan_progress(current.sweep.name, states),
+        quiet=current.options.quiet,
+        as_json=current.options.json,
     )
     with display:
-        for start in ray_starts(job, display):
+        for start in ray_starts(current, display):
             if start > 1:
-                adaptive = _open(job, database)
-            with on_ray(job, display, known) as executor:
+                adaptive = _open(current, database)
+            with on_ray(current, display, known) as executor:
                 executor.run_search(adaptive)
     return adaptive
 
@@ -172,13 +174,13 @@ def _print_search(sweep: Sweep, *, n_recorded: int) -> None:
     )
 
 
-def _print_best(job: Job) -> None:
+def _print_best(current: SweepRun) -> None:
     """Print the cells believed best, with standard errors and what fresh seeds say."""
-    cells = read_table(job.folder, "suggestions")
+    cells = read_table(current.folder, "suggestions")
     best = cells[cells["is_best"].fillna(False)]
     console = Console()
-    assert job.sweep.search is not None
-    if job.sweep.search.options.goal == "boundary":
+    assert current.sweep.search is not None
+    if current.sweep.search.options.goal == "boundary":
         console.print("The map of the boundary is in the report.", highlight=False)
         return
     table = Table("best cell", "objective", "mean", "on fresh seeds", box=None, pad_edge=False)

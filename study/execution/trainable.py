@@ -22,7 +22,7 @@ from study.execution.driver_writer import open_location
 from study.planning.units import ControlBatch, Stack, Unit
 from study.results import write_tables
 from study.results.folder import ResultsFolder, first_line
-from study.trial.processes import spread
+from study.trial.processes import map_in_processes
 from study.trial.rows import Tables, append_tables, current_error, failed_rows
 
 # A unit without a sign of life for training.timeout_min and this is ended with its process.
@@ -154,7 +154,7 @@ def _control_reports(
     batch: ControlBatch, *, folder: ResultsFolder, n_processes: int
 ) -> Iterator[dict[str, Any]]:
     tables: Tables = {"counts": [], "controls": []}
-    counted = spread(
+    counted = map_in_processes(
         _control_rows,
         ((ControlBatch(controls=(control,)),) for control in batch.controls),
         n_processes=n_processes,

@@ -32,7 +32,7 @@ class LostProcessError(RuntimeError):
     """A call ended its process twice, the second time alone in it."""
 
 
-def spread(
+def map_in_processes(
     function: Callable[..., Result],
     arguments: Iterable[tuple[Any, ...]],
     *,
@@ -93,7 +93,7 @@ def spread(
 
 
 def start_processes(n_processes: int, *, module: str) -> None:
-    """Start what `spread` will need while something else runs; 1 needs none.
+    """Start what `map_in_processes` will need while something else runs; 1 needs none.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ from collections.abc import Generator
 
 from study.planning.units import Stack, Trial
 from study.trial.measure import State, load_trial, lost_rows, score_state
-from study.trial.processes import spread
+from study.trial.processes import map_in_processes
 from study.trial.rows import Tables, append_tables, weight_rows
 from study.trial.stack import Report, stack_events
 from study.trial.stored import load_states
@@ -47,7 +47,7 @@ def rescore_events(
     }
     stored = {item.training_id: item for item in stack.stored}
     to_copy = {item.training_id for item in stack.stored if item.copied}
-    measured = spread(
+    measured = map_in_processes(
         score_state,
         (
             (trial, states[trial.training_id])

@@ -30,7 +30,7 @@ from study.trial.measure import (
     member_of,
     score_state,
 )
-from study.trial.processes import spread, start_processes
+from study.trial.processes import map_in_processes, start_processes
 from study.trial.rows import (
     Row,
     Tables,
@@ -127,7 +127,7 @@ def stack_events(
         for index, trials in enumerate(trainings)
         for trial in trials
     ]
-    measured = spread(
+    measured = map_in_processes(
         score_state,
         (
             (trial, trained.fitted.state(index))
@@ -194,7 +194,7 @@ def _count_checkpoint(
         for _, trial, state in _states(stack, checkpoint, fitted)
         if state is not None
     )
-    for rows in spread(count_generated, arguments, n_processes=n_processes):
+    for rows in map_in_processes(count_generated, arguments, n_processes=n_processes):
         append_tables(tables, {"counts": rows})
 
 
@@ -212,7 +212,7 @@ def _stop_at_rung(
         return None
     models = list(_states(stack, checkpoint, fitted))
     columns = halving.objective.columns
-    measured = spread(
+    measured = map_in_processes(
         measure_brief,
         ((trial, state, columns) for _, trial, state in models if state is not None),
         n_processes=n_processes,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import study.execution.run
-from study.execution.run import Job, Work
+from study.execution.run import PlannedWork, SweepRun
 from study.execution.trainable import unit_events
 from study.results import read_table
 from study.results.process import Process
@@ -102,10 +102,10 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Run units in this process; the list holds the trials that were trained."""
     trained: list[Any] = []
 
-    def execute(job: Job, work: Work, known: Any) -> None:
+    def execute(current: SweepRun, work: PlannedWork, known: Any) -> None:
         for unit in work.units:
             trained.extend(unit.trials)
-            list(unit_events(unit, folder=job.folder, device="cpu"))
+            list(unit_events(unit, folder=current.folder, device="cpu"))
 
     monkeypatch.setattr(study.execution.run, "_execute", execute)
     return trained

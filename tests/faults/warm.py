@@ -16,14 +16,14 @@ import sitecustomize
 
 import study.execution.run
 import study.execution.trainable
-from study.execution.run import Job, Work
+from study.execution.run import PlannedWork, SweepRun
 from study.sweep import main
 
 
-def execute(job: Job, work: Work, known: Any) -> None:
+def execute(current: SweepRun, work: PlannedWork, known: Any) -> None:
     """Run units in this process, in turn."""
     for unit in work.units:
-        for _ in study.execution.trainable.unit_events(unit, folder=job.folder, device="cpu"):
+        for _ in study.execution.trainable.unit_events(unit, folder=current.folder, device="cpu"):
             pass
 
 

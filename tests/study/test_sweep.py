@@ -13,7 +13,14 @@ import pandas as pd
 import pytest
 
 import study.execution.run
-from study.execution.run import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, Job, Work
+from study.execution.run import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_STOPPED,
+    EXIT_USAGE,
+    PlannedWork,
+    SweepRun,
+)
 from study.execution.trainable import unit_events
 from study.results import open_folder, read_table
 from study.results.lock import hold
@@ -48,10 +55,10 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Run units in this process instead of on Ray; the list holds the units that ran."""
     ran: list[Any] = []
 
-    def execute(job: Job, work: Work, known: Any) -> None:
+    def execute(current: SweepRun, work: PlannedWork, known: Any) -> None:
         for unit in work.units:
             ran.append(unit)
-            list(unit_events(unit, folder=job.folder, device="cpu"))
+            list(unit_events(unit, folder=current.folder, device="cpu"))
 
     monkeypatch.setattr(study.execution.run, "_execute", execute)
     return ran

@@ -19,7 +19,7 @@ from study.config import (
     TrainingConfig,
 )
 from study.display.progress import QuietDisplay, plan_progress
-from study.execution.executor import Attempt, Executor, Loss, cause_of_death
+from study.execution.executor import Attempt, Executor, LostWorker, cause_of_death
 from study.execution.stopping import Stop
 from study.planning.units import Stack, Trial
 from study.results import write_tables
@@ -37,8 +37,8 @@ def make_stack(n_trials: int, *, timeout_min: float | None = None) -> Stack:
     return Stack(trials=tuple(Trial(**shared, init_seed=i) for i in range(n_trials)))
 
 
-def loss_of(unit: Stack, *, n_lost: int = 0, hung: bool = False) -> Loss:
-    return Loss(attempt=Attempt(unit=unit, n_lost=n_lost), cause="trace\nit died", hung=hung)
+def loss_of(unit: Stack, *, n_lost: int = 0, hung: bool = False) -> LostWorker:
+    return LostWorker(attempt=Attempt(unit=unit, n_lost=n_lost), cause="trace\nit died", hung=hung)
 
 
 @pytest.fixture
@@ -52,13 +52,13 @@ def run_with_losses(
     """Run a stack whose worker is lost whenever a certain seed is in it; list what ran."""
     rounds: list[list[int]] = []
 
-    def run_round(self: Executor, attempts: Any, *, name: str) -> list[Loss]:
+    def run_round(self: Executor, attempts: Any, *, name: str) -> list[LostWorker]:
         losses = []
         for attempt in attempts:
             seeds = [trial.init_seed for trial in attempt.unit.trials]
             rounds.append(seeds)
             if fatal in seeds:
-                losses.append(Loss(attempt=attempt, cause="trace\nit died", **loss))
+                losses.append(LostWorker(attempt=attempt, cause="trace\nit died", **loss))
             else:
                 done = {"status": "done", "finished_at": "2026"}
                 rows = [trial_row(trial) | done for trial in attempt.unit.trials]

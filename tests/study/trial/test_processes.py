@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 import study.trial.processes
-from study.trial.processes import AHEAD, LostProcessError, spread
+from study.trial.processes import AHEAD, LostProcessError, map_in_processes
 from tests.study.trial.process_calls import die, fail, n_threads, square
 
 ROOT = Path(__file__).parents[3]
 WAITERS = """
 import sys
-from study.trial.processes import spread
+from study.trial.processes import map_in_processes
 from tests.study.trial.process_calls import wait_long
 if __name__ == "__main__":
-    list(spread(wait_long, [(sys.argv[1],)] * 2, n_processes=2))
+    list(map_in_processes(wait_long, [(sys.argv[1],)] * 2, n_processes=2))
 """
 
 
@@ -34,7 +34,7 @@ def test_results_come_in_order_from_arguments_taken_as_needed(n_processes: int) 
             taken.append(value)
             yield (value,)
 
-    results = spread(square, arguments(), n_processes=n_processes)
+    results = map_in_processes(square, arguments(), n_processes=n_processes)
     assert taken == []
     assert next(results) == 0
     assert len(taken) <= AHEAD * n_processes
@@ -43,7 +43,7 @@ def test_results_come_in_order_from_arguments_taken_as_needed(n_processes: int) 
 
 @pytest.mark.parametrize("n_processes", [1, 2])
 def test_an_exception_is_the_callers(n_processes: int) -> None:
-    results = spread(fail, ((value,) for value in range(5)), n_processes=n_processes)
+    results = map_in_processes(fail, ((value,) for value in range(5)), n_processes=n_processes)
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(ValueError, match="no 2"):
         next(results)
@@ -51,24 +51,24 @@ def test_an_exception_is_the_callers(n_processes: int) -> None:
 
 def test_a_call_that_ends_its_process_costs_no_other() -> None:
     arguments = [(value,) for value in range(6)]
-    results = spread(die, arguments, n_processes=2, lost=lambda value: -value)
+    results = map_in_processes(die, arguments, n_processes=2, lost=lambda value: -value)
     assert list(results) == [0, 1, -2, 3, 4, 5]
     with pytest.raises(LostProcessError):
-        list(spread(die, arguments, n_processes=2))
+        list(map_in_processes(die, arguments, n_processes=2))
 
 
 def test_a_process_that_was_killed_while_idle_is_replaced() -> None:
-    assert list(spread(square, [(1,)], n_processes=2)) == [1]
+    assert list(map_in_processes(square, [(1,)], n_processes=2)) == [1]
     for process in list(study.trial.processes._pool(2)._processes.values()):
         process.kill()
         process.join()
-    assert list(spread(square, [(2,), (3,)], n_processes=2)) == [4, 9]
+    assert list(map_in_processes(square, [(2,), (3,)], n_processes=2)) == [4, 9]
 
 
 def test_a_process_computes_by_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     study.trial.processes._pool.cache_clear()
-    assert list(spread(n_threads, [()], n_processes=2)) == [1]
+    assert list(map_in_processes(n_threads, [()], n_processes=2)) == [1]
 
 
 def test_processes_end_with_the_one_that_made_them(tmp_path: Path) -> None:
