@@ -12,6 +12,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from study.execution.exit_status import ExitStatus
 from study.execution.ray_environment import SessionError
 from study.execution.run_options import RunOptions
 from study.execution.stopping import Stop, stop_on_signals
@@ -82,7 +83,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
     # Not at the top: --help and a mistyped option answer without waiting for these.
     from study.config import SweepError
-    from study.execution.run import EXIT_USAGE
     from study.results import ResultsError
 
     with stop_on_signals() as stop:
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _rescore(path, options.overrides, run_options, stop)
         except (SweepError, ResultsError, SessionError) as error:
             print(f"error: {error}", file=sys.stderr)
-            return EXIT_USAGE
+            return ExitStatus.USAGE
         except KeyboardInterrupt:
             return say_stopped(stop)
 

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from study.display.heartbeat import read_state
 from study.display.progress import format_duration
+from study.execution.exit_status import ExitStatus
 from study.results import WELL_ENDED, finished_ids, read_table
 from study.results.folder import ResultsError, ResultsFolder, open_folder, whole_location
 from study.results.lock import LEASE_S, RENEW_S, read_holder
@@ -279,7 +280,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = read_status(open_folder(whole_location(options.path.rstrip("/"))))
     except (ResultsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return ExitStatus.USAGE
     if options.json:
         print(json.dumps(asdict(status)))
     else:

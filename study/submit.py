@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.cluster.command import Command, JobError
+from study.execution.exit_status import ExitStatus
 
 if TYPE_CHECKING:
     from study.cluster.code_copy import Package
     from study.cluster.ray_jobs import JobServer
     from study.config import Sweep
 
-EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED = 0, 1, 2, 130
 VERBS = ("status", "logs", "stop")
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 
@@ -118,10 +118,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _submit(build_parser().parse_args(words))
     except (JobError, SweepError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return EXIT_USAGE
+        return ExitStatus.USAGE
     except KeyboardInterrupt:
         print("\nThe job goes on; stop it with: python -m study.submit stop JOB", file=sys.stderr)
-        return EXIT_STOPPED
+        return ExitStatus.STOPPED
 
 
 def _look_after(words: Sequence[str]) -> int:
@@ -133,7 +133,7 @@ def _look_after(words: Sequence[str]) -> int:
     server = _server(options)
     if options.verb == "stop":
         print(f"{options.job}: {server.stop(options.job)}; what was finished is kept")
-        return EXIT_DONE
+        return ExitStatus.DONE
     if options.verb == "logs":
         return _follow(server, options.job, options.job)
     return _print_status(server, options.job)
@@ -159,7 +159,7 @@ def _print_status(server: JobServer, job: str) -> int:
         print(f"{progress.n_finished}/{progress.n_trials} trials, {progress.n_failed} failed")
     if server.status(job) == "FAILED" and info.message:
         print(str(info.message).strip().splitlines()[0])
-    return EXIT_DONE
+    return ExitStatus.DONE
 
 
 def _follow(server: JobServer, job: str, sweep_name: str) -> int:
@@ -172,11 +172,11 @@ def _follow(server: JobServer, job: str, sweep_name: str) -> int:
     status = server.status(job)
     print(f"{job}: {status}; {progress.n_finished}/{progress.n_trials} trials")
     if status == "STOPPED":
-        return EXIT_STOPPED
+        return ExitStatus.STOPPED
     code = server.info(job).driver_exit_code
     if code is not None:
         return int(code)
-    return EXIT_DONE if status == "SUCCEEDED" else EXIT_FAILED
+    return ExitStatus.DONE if status == "SUCCEEDED" else ExitStatus.FAILED
 
 
 def _submit(options: argparse.Namespace) -> int:
@@ -237,12 +237,12 @@ def _to_ray(sweep: Sweep, options: argparse.Namespace) -> int:
         sent = f"{len(package.files)} files, {package.size_mb:.1f} MB, content {package.content}"
         if server is None:
             print(f"# {address}, job {job}: {sent}\n{entrypoint}")
-            return EXIT_DONE
+            return ExitStatus.DONE
         server.submit(job, entrypoint, _runtime_env(command, package, options), sweep=sweep.name)
     print(f"{job}: submitted to {address} ({sent}); results in {results}/{sweep.name}")
     if options.detach:
         print(f"Follow it with: python -m study.submit logs {job} --address {address}")
-        return EXIT_DONE
+        return ExitStatus.DONE
     return _follow(server, job, sweep.name)
 
 
@@ -342,7 +342,7 @@ def _give(text: str, command: Sequence[str], options: argparse.Namespace, *, wha
     """Give a job's text to its system, or print it."""
     if options.print:
         print(text, end="")
-        return EXIT_DONE
+        return ExitStatus.DONE
     if shutil.which(command[0]) is None:
         raise JobError(f"{what} is not on this machine; print the text with --print instead")
     done = subprocess.run(command, input=text, capture_output=True, text=True)
@@ -352,7 +352,7 @@ def _give(text: str, command: Sequence[str], options: argparse.Namespace, *, wha
             reason = f"{reason}; give another --name, or delete the old one"
         raise JobError(f"{what} refused the job: {reason}")
     print(done.stdout.strip())
-    return EXIT_DONE
+    return ExitStatus.DONE
 
 
 if __name__ == "__main__":

@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from study.execution.exit_status import ExitStatus
 from study.execution.ray_environment import SessionError, check_dashboard
 from study.execution.run_options import RunOptions
-from study.execution.stopping import EXIT_STOPPED, Stop, stop_on_signals
+from study.execution.stopping import Stop, stop_on_signals
 from study.planning.shard import Shard
 
 
@@ -134,13 +135,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             # Not at the top: --help and a mistyped option answer without waiting for these.
             from study.config import SweepError, load_sweep, shrink
-            from study.execution.run import EXIT_USAGE, ResultsError, run
+            from study.execution.run import ResultsError, run
             from study.execution.search_run import run_search
         except KeyboardInterrupt:
             return say_stopped(stop)
         except ModuleNotFoundError as error:
             print(f"error: {missing_package(error)}", file=sys.stderr)
-            return 2
+            return ExitStatus.USAGE
         try:
             if options.dashboard:
                 check_dashboard()
@@ -152,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return (run if sweep.search is None else run_search)(sweep, run_options, stop)
         except (SweepError, ResultsError, SessionError) as error:
             print(f"error: {error}", file=sys.stderr)
-            return EXIT_USAGE
+            return ExitStatus.USAGE
         except KeyboardInterrupt:
             return say_stopped(stop)
 
@@ -182,7 +183,7 @@ def say_stopped(stop: Stop) -> int:
         "To continue, run the same command again.",
         file=sys.stderr,
     )
-    return EXIT_STOPPED
+    return ExitStatus.STOPPED
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from study.config import SweepError, read_resolved
+from study.execution.exit_status import ExitStatus
 from study.planning.units import Stack, Trial, expand, plan_controls, stage_versions
 from study.results import finished_ids, timestamp
 from study.results.folder import ResultsError, ResultsFolder, open_folder, whole_location
@@ -418,7 +419,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder.write_bytes(CERTIFICATE, json.dumps(outcome, indent=1).encode())
     except (ResultsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return ExitStatus.USAGE
     _print_verdicts(verdicts, console)
     console.print(
         f"{outcome['n_equal']} of {len(verdicts)} trials equal, {outcome['n_numbers']:,} numbers; "
@@ -426,7 +427,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         highlight=False,
         soft_wrap=True,
     )
-    return 0 if outcome["equal"] else 1
+    return ExitStatus.DONE if outcome["equal"] else ExitStatus.FAILED
 
 
 if __name__ == "__main__":

@@ -15,9 +15,10 @@ from study.config import ResourcesConfig, Sweep
 from study.display.heartbeat import heartbeat
 from study.display.plan_and_summary import coverage_table, failure_causes, print_plan
 from study.display.progress import Display, SweepProgress, make_display, plan_progress
+from study.execution.exit_status import ExitStatus
 from study.execution.ray_environment import set_ray_environment
 from study.execution.run_options import RunOptions
-from study.execution.stopping import EXIT_STOPPED, Stop
+from study.execution.stopping import Stop
 from study.planning.estimate import estimate
 from study.planning.packing import plan_units
 from study.planning.resources import count_workers, local_resources, require_room
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 
 # What --retry-failed runs again; a diverged trial would diverge again.
 RETRIED = ("failed", "timeout")
-EXIT_DONE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 # A local Ray that dies is started again this often.
 MOST_RAY_STARTS = 3
 # A head that starts with us gets so long, if we are to wait for its nodes.
@@ -195,7 +195,7 @@ def _show_plan(current: SweepRun) -> int:
         n_workers=current.n_workers,
         cost=cost,
     )
-    return EXIT_DONE
+    return ExitStatus.DONE
 
 
 def _plan_work(current: SweepRun, *, known: Mapping[str, tuple[str, str]]) -> PlannedWork:
@@ -494,10 +494,10 @@ def finish(current: SweepRun, *, n_unasked: int = 0, by_cell: bool = True) -> in
         _print_summary(trials, path, n_left=n_left, by_cell=by_cell)
     if current.stop.is_error:
         print(f"error: {current.stop.reason}", file=sys.stderr)
-        return EXIT_FAILED
+        return ExitStatus.FAILED
     if n_left:
-        return EXIT_STOPPED
-    return EXIT_FAILED if n_bad or n_controls_failed else EXIT_DONE
+        return ExitStatus.STOPPED
+    return ExitStatus.FAILED if n_bad or n_controls_failed else ExitStatus.DONE
 
 
 def _shown_path(folder: ResultsFolder, options: RunOptions) -> str:

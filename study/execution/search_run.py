@@ -10,8 +10,8 @@ from rich.table import Table
 
 from study.config import Sweep, SweepError
 from study.display.progress import make_display, plan_progress
+from study.execution.exit_status import ExitStatus
 from study.execution.run import (
-    EXIT_DONE,
     SweepRun,
     finish,
     on_ray,
@@ -76,7 +76,7 @@ def run_search(sweep: Sweep, options: RunOptions, stop: Stop) -> int:
     )
     if options.dry_run:
         _print_search(sweep, n_recorded=len(recorded(current.folder)))
-        return EXIT_DONE
+        return ExitStatus.DONE
     if options.address is None:
         require_room(sweep.resources)
     database = _open_database(current)

@@ -15,7 +15,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-EXIT_STOPPED, EXIT_BROKEN = 130, 1
+from study.execution.exit_status import ExitStatus
+
 # Beyond this even leaving in order is cut short.
 MOST_REQUESTS = 3
 _HANDLED = (signal.SIGINT, signal.SIGTERM)
@@ -68,7 +69,7 @@ class Stop:
             file=sys.stderr,
             flush=True,
         )
-        os._exit(EXIT_BROKEN)
+        os._exit(ExitStatus.FAILED)
 
     @contextlib.contextmanager
     def in_tune(self) -> Iterator[None]:
@@ -91,7 +92,7 @@ class Stop:
             return
         self.reason = self.reason or name
         if self._n_requests > MOST_REQUESTS:
-            os._exit(EXIT_STOPPED)
+            os._exit(ExitStatus.STOPPED)
         raise KeyboardInterrupt
 
     def install(self) -> None:

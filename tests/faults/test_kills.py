@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from study.execution.stopping import EXIT_STOPPED
+from study.execution.exit_status import ExitStatus
 from tests.faults.harness import (
     FAULTS,
     HOOKS,
@@ -133,8 +133,8 @@ def torment_ray(bench: Bench, killer: Killer) -> int | None:
         out, err = process.communicate(timeout=120)
     killer.count_call(bench)
     assert "Traceback" not in out + err, out + err
-    if process.returncode == EXIT_STOPPED:
-        print(f"ended with {EXIT_STOPPED}: {out[-300:]} {err[-300:]}", flush=True)
+    if process.returncode == ExitStatus.STOPPED:
+        print(f"ended with {ExitStatus.STOPPED}: {out[-300:]} {err[-300:]}", flush=True)
     return None if process.returncode == -signal.SIGKILL else process.returncode
 
 
@@ -214,7 +214,7 @@ def survive(
             before[bench.n_runs + 1] = bench.finished()
             status = run(bench, killer if killer.n_kills < n_kills else None)
             # Ray was killed under it (1, or stopped before the end), or while it started (2).
-            assert status in (None, 0, 1, 2, EXIT_STOPPED), status
+            assert status in (None, 0, 1, 2, ExitStatus.STOPPED), status
             assert bench.n_runs < MOST_RUNS, "the sweep does not end"
             n_runs += 1
         assert_equal(read_all(bench.results), wanted)

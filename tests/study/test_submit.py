@@ -21,7 +21,8 @@ from study.cluster.command import JobError
 from study.cluster.ray_jobs import check_address, check_server
 from study.display.job_log import last_state, show_log
 from study.display.progress import QuietDisplay, SweepProgress
-from study.submit import EXIT_USAGE, main
+from study.execution.exit_status import ExitStatus
+from study.submit import main
 
 SWEEP = "name: tiny\ngrid: {model.latent_dim: [1, 2]}\n"
 
@@ -52,7 +53,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    assert main(words) == EXIT_USAGE
+    assert main(words) == ExitStatus.USAGE
     text = capsys.readouterr().err
     assert text.startswith("error: ")
     assert text.count("\n") == 1
@@ -248,7 +249,7 @@ def test_a_python_without_the_packages_says_so_in_one_line(sweep_file: Path) -> 
     command = [sys.executable, "-S", "-m", "study.sweep", str(sweep_file)]
     environment = {**os.environ, "PYTHONPATH": str(project_root())}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == EXIT_USAGE
+    assert done.returncode == ExitStatus.USAGE
     assert "is not installed in" in done.stderr
     assert "--pip" in done.stderr
     assert done.stderr.count("\n") == 1

@@ -13,11 +13,8 @@ import pandas as pd
 import pytest
 
 import study.execution.run
+from study.execution.exit_status import ExitStatus
 from study.execution.run import (
-    EXIT_DONE,
-    EXIT_FAILED,
-    EXIT_STOPPED,
-    EXIT_USAGE,
     PlannedWork,
     SweepRun,
 )
@@ -75,14 +72,14 @@ def table(sweep_file: Path, name: str = "trials") -> pd.DataFrame:
 def test_a_sweep_runs_and_the_same_command_again_runs_nothing(
     sweep_file: Path, inline: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(sweep_file) == EXIT_DONE
+    assert run(sweep_file) == ExitStatus.DONE
     first = table(sweep_file)
     assert len(first) == 4
     assert first["status"].eq("done").all()
     assert first["k_data_calibrated"].notna().all()
     assert "python -m analysis.report" in capsys.readouterr().out
     inline.clear()
-    assert run(sweep_file) == EXIT_DONE
+    assert run(sweep_file) == ExitStatus.DONE
     assert inline == []
     pd.testing.assert_frame_equal(table(sweep_file), first)
 
@@ -100,14 +97,14 @@ def test_added_values_run_alone_and_removed_ones_are_hidden(
     assert len(after) == 6
     pd.testing.assert_series_equal(after[before.index], before)
     sweep_file.write_text(TINY.replace("[1, 2]", "[3]"))
-    assert run(sweep_file) == EXIT_DONE
+    assert run(sweep_file) == ExitStatus.DONE
     assert table(sweep_file)["latent_dim"].tolist() == [3, 3]
 
 
 def test_limit_leaves_the_rest_for_later(sweep_file: Path, inline: list[Any]) -> None:
-    assert run(sweep_file, "--limit", "1") == EXIT_STOPPED
+    assert run(sweep_file, "--limit", "1") == ExitStatus.STOPPED
     assert len(table(sweep_file)) == 1
-    assert run(sweep_file) == EXIT_DONE
+    assert run(sweep_file) == ExitStatus.DONE
     assert len(table(sweep_file)) == 4
 
 
@@ -119,12 +116,12 @@ def test_failed_trials_set_the_exit_status_and_can_be_retried(
 
     with monkeypatch.context() as patch:
         patch.setattr("study.execution.trainable.stack_events", poison)
-        assert run(sweep_file) == EXIT_FAILED
+        assert run(sweep_file) == ExitStatus.FAILED
     assert table(sweep_file)["status"].eq("failed").all()
     inline.clear()
-    assert run(sweep_file) == EXIT_FAILED
+    assert run(sweep_file) == ExitStatus.FAILED
     assert inline == []
-    assert run(sweep_file, "--retry-failed") == EXIT_DONE
+    assert run(sweep_file, "--retry-failed") == ExitStatus.DONE
 
 
 def test_a_failed_control_is_retried_though_its_trials_are_done(
@@ -138,10 +135,10 @@ def test_a_failed_control_is_retried_though_its_trials_are_done(
 
     with monkeypatch.context() as patch:
         patch.setattr("study.execution.trainable.run_controls", poison)
-        assert run(sweep_file) == EXIT_FAILED
+        assert run(sweep_file) == ExitStatus.FAILED
     assert "2 controls failed" in capsys.readouterr().err
     assert table(sweep_file)["k_data_calibrated"].isna().all()
-    assert run(sweep_file, "--retry-failed") == EXIT_DONE
+    assert run(sweep_file, "--retry-failed") == ExitStatus.DONE
     assert table(sweep_file)["k_data_calibrated"].notna().all()
 
 
@@ -149,7 +146,7 @@ def test_a_run_that_was_stopped_says_so(
     sweep_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(study.execution.run, "_execute", lambda *_: None)
-    assert run(sweep_file) == EXIT_STOPPED
+    assert run(sweep_file) == ExitStatus.STOPPED
     assert "run the same command again" in capsys.readouterr().out
 
 
@@ -159,12 +156,12 @@ def test_force_runs_everything_again_and_replaces_the_rows(
     run(sweep_file)
     before = table(sweep_file).set_index("trial_id")["finished_at"]
     inline.clear()
-    assert run(sweep_file, "--force") == EXIT_DONE
+    assert run(sweep_file, "--force") == ExitStatus.DONE
     assert sum(len(unit.trials) for unit in inline) == 4
     after = table(sweep_file).set_index("trial_id")["finished_at"]
     assert (after[before.index] > before).all()
     inline.clear()
-    assert run(sweep_file) == EXIT_DONE
+    assert run(sweep_file) == ExitStatus.DONE
     assert inline == []
 
 
@@ -172,24 +169,24 @@ def test_a_second_run_at_once_is_refused_by_the_name_of_the_first(
     sweep_file: Path, inline: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with hold(open_folder(sweep_file.parent / "results" / "tiny")):
-        assert run(sweep_file) == EXIT_USAGE
+        assert run(sweep_file) == ExitStatus.USAGE
     error = capsys.readouterr().err
     assert f"another process writes here: process {os.getpid()} of " in error
     assert error.count("\n") == 1
     assert inline == []
-    assert run(sweep_file) == EXIT_DONE
+    assert run(sweep_file) == ExitStatus.DONE
 
 
 def test_a_dashboard_that_is_not_installed_is_named(
     sweep_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert run(sweep_file, "--dashboard") == EXIT_USAGE
+    assert run(sweep_file, "--dashboard") == ExitStatus.USAGE
     assert "ray[default]" in capsys.readouterr().err
 
 
 def test_a_dry_run_writes_nothing(sweep_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(sweep_file, "--dry-run") == EXIT_DONE
+    assert run(sweep_file, "--dry-run") == ExitStatus.DONE
     text = capsys.readouterr().out
     assert "4 trials in 2 cells" in text
     assert "judging by the reference machine" in text
@@ -206,7 +203,7 @@ def test_a_dry_run_writes_nothing(sweep_file: Path, capsys: pytest.CaptureFixtur
 def test_a_wrong_field_is_one_line_and_exit_2(
     sweep_file: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:
-    assert run(sweep_file, *options) == EXIT_USAGE
+    assert run(sweep_file, *options) == ExitStatus.USAGE
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert message in error
@@ -218,7 +215,7 @@ def test_a_results_folder_that_cannot_be_written_is_exit_2(
     sweep_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (sweep_file.parent / "results").write_text("a file, not a folder")
-    assert run(sweep_file) == EXIT_USAGE
+    assert run(sweep_file) == ExitStatus.USAGE
     assert "cannot" in capsys.readouterr().err
 
 
@@ -226,7 +223,7 @@ def test_a_results_folder_that_cannot_be_written_is_exit_2(
 def test_counts_below_one_are_refused(sweep_file: Path, option: str) -> None:
     with pytest.raises(SystemExit) as stop:
         run(sweep_file, option, "0")
-    assert stop.value.code == EXIT_USAGE
+    assert stop.value.code == ExitStatus.USAGE
 
 
 def sweep_command(sweep_file: Path, results: str, *options: str) -> list[str]:
@@ -237,7 +234,7 @@ def sweep_command(sweep_file: Path, results: str, *options: str) -> list[str]:
 def test_a_unit_without_room_is_refused_before_anything_is_written(
     sweep_file: Path, inline: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(sweep_file, "--set", "resources.cpus=1000") == EXIT_USAGE
+    assert run(sweep_file, "--set", "resources.cpus=1000") == ExitStatus.USAGE
     assert "resources.cpus: must be at most" in capsys.readouterr().err
     assert inline == []
     assert not (sweep_file.parent / "results").exists()
@@ -254,7 +251,7 @@ def test_workers_and_processes_make_equal_tables(sweep_file: Path) -> None:
     for name, options in runs.items():
         command = sweep_command(sweep_file, name, *options, "--json")
         done = subprocess.run(command, capture_output=True, text=True, timeout=240)
-        assert done.returncode == EXIT_DONE, done.stderr
+        assert done.returncode == ExitStatus.DONE, done.stderr
         assert done.stderr == ""
         events = [json.loads(line) for line in done.stdout.splitlines()]
         assert events[-1]["n_finished"] == 4

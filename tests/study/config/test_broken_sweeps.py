@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from study.execution.run import EXIT_USAGE
+from study.execution.exit_status import ExitStatus
 from study.sweep import main
 
 BROKEN = Path(__file__).parent / "broken_sweeps"
@@ -18,7 +18,7 @@ def test_command_refuses_broken_files(tmp_path: Path, capsys: pytest.CaptureFixt
     for path in paths:
         for options in ([], ["--dry-run"], ["--smoke"]):
             arguments = [str(path), "--results", str(tmp_path / "results"), *options]
-            assert main(arguments) == EXIT_USAGE
+            assert main(arguments) == ExitStatus.USAGE
             printed = capsys.readouterr()
             assert printed.out == ""
             assert len(printed.err.splitlines()) == 1, printed.err
