@@ -22,6 +22,7 @@ from typing import Any
 
 from study.cluster.command import JobError
 from study.execution.ray_environment import use_known_token
+from study.results.folder import first_line
 
 ANSWER_S = 10.0
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
@@ -145,7 +146,7 @@ class JobServer:
             for name in _TALKATIVE:
                 logging.getLogger(name).setLevel(logging.ERROR)
         except (ImportError, RuntimeError, ConnectionError) as error:
-            raise JobError(f"{address}: {_first(error)}; pip install 'ray[default]'") from None
+            raise JobError(f"{address}: {first_line(error)}; pip install 'ray[default]'") from None
         self.address = address
 
     def submit(
@@ -171,7 +172,7 @@ class JobServer:
                 metadata=dict(metadata),
             )
         except (RuntimeError, ValueError, ConnectionError, OSError) as error:
-            raise JobError(f"{self.address} refused the job: {_first(error)}") from None
+            raise JobError(f"{self.address} refused the job: {first_line(error)}") from None
 
     def _find(self, job_id: str) -> Any:
         try:
@@ -179,7 +180,9 @@ class JobServer:
         except RuntimeError:
             return None
         except (ConnectionError, OSError) as error:
-            raise JobError(f"{self.address} does not answer any more: {_first(error)}") from None
+            raise JobError(
+                f"{self.address} does not answer any more: {first_line(error)}"
+            ) from None
 
     def info(self, job_id: str) -> Any:
         """Describe a job.
@@ -242,7 +245,7 @@ class JobServer:
                 except StopAsyncIteration:
                     return
                 except (RuntimeError, OSError) as error:
-                    raise JobError(f"lost {self.address}: {_first(error)}") from None
+                    raise JobError(f"lost {self.address}: {first_line(error)}") from None
         finally:
             loop.run_until_complete(stream.aclose())
             loop.close()
@@ -255,7 +258,3 @@ class JobServer:
         while (status := self.status(job_id)) not in ENDED and time.monotonic() < give_up_at:
             time.sleep(POLL_S / 2)
         return status
-
-
-def _first(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from study.config import DetectionConfig, Protocol, Source
 from study.detection.cloud import FloatArray
 from study.detection.modes import ModeCount, count_modes
+from study.results.folder import first_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,7 @@ def count_possible(points: FloatArray, detection: DetectionConfig) -> Counts:
         try:
             found |= count_modes(points, replace(detection, protocols=(protocol,)))
         except (ValueError, ArithmeticError) as error:
-            lines = str(error).splitlines() or [type(error).__name__]
-            reasons[protocol] = lines[0]
+            reasons[protocol] = first_line(error)
     return Counts(found, reasons)
 
 

@@ -10,6 +10,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from study.display.progress import SweepProgress
@@ -62,17 +63,7 @@ def state_of(progress: SweepProgress) -> dict[str, Any]:
         "elapsed_s": round(progress.elapsed_s, 1),
         "trials_per_minute": progress.trials_per_minute,
         "seconds_left": progress.seconds_left,
-        "running": [
-            {
-                "label": stack.label,
-                "n_trials": stack.n_trials,
-                "phase": stack.phase,
-                "epoch": stack.epoch,
-                "n_epochs": stack.n_epochs,
-                "n_counted": stack.n_counted,
-            }
-            for stack in list(progress.running.values())
-        ],
+        "running": [asdict(stack) for stack in list(progress.running.values())],
     }
 
 

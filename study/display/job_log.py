@@ -68,16 +68,6 @@ def update_progress(progress: SweepProgress, state: dict[str, Any]) -> None:
     progress.n_failed = int(state["n_failed"])
     progress.started_at = time.monotonic() - float(state["elapsed_s"])
     if "running" in state:
-        progress.running = {i: _stack(row) for i, row in enumerate(state["running"])}
-
-
-def _stack(row: dict[str, Any]) -> RunningStack:
-    return RunningStack(
-        label=str(row.get("label", "")),
-        n_trials=int(row.get("n_trials", 0)),
-        phase=str(row.get("phase", "")),
-        epoch=int(row.get("epoch", 0)),
-        n_epochs=int(row.get("n_epochs", 0)),
-        loss=row.get("loss"),
-        n_counted=int(row.get("n_counted", 0)),
-    )
+        progress.running = {
+            i: RunningStack.from_row(row) for i, row in enumerate(state["running"])
+        }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -49,6 +49,20 @@ class RunningStack:
     n_epochs: int = 0
     loss: float | None = None
     n_counted: int = 0
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> RunningStack:
+        """Rebuild one from what `dataclasses.asdict` made of it; what is missing is unknown."""
+        loss = row.get("loss")
+        return cls(
+            label=str(row.get("label", "")),
+            phase=str(row.get("phase", "")),
+            loss=None if loss is None else float(loss),
+            **{
+                name: int(row.get(name, 0))
+                for name in ("n_trials", "epoch", "n_epochs", "n_counted")
+            },
+        )
 
     @property
     def fraction(self) -> float:
@@ -273,7 +287,7 @@ class JsonDisplay(QuietDisplay):
         if event == "report" and time.monotonic() - self._last_s < REPORT_INTERVAL_S:
             return
         self._last_s = time.monotonic()
-        self._print(event, {"running": [_running_row(s) for s in self.progress.running.values()]})
+        self._print(event, {"running": [asdict(one) for one in self.progress.running.values()]})
 
     def note(self, message: str) -> None:
         """Print a note as JSON."""
@@ -290,18 +304,6 @@ class JsonDisplay(QuietDisplay):
             **extra,
         }
         print(json.dumps(state), flush=True)
-
-
-def _running_row(stack: RunningStack) -> dict[str, Any]:
-    return {
-        "label": stack.label,
-        "n_trials": stack.n_trials,
-        "phase": stack.phase,
-        "epoch": stack.epoch,
-        "n_epochs": stack.n_epochs,
-        "loss": stack.loss,
-        "n_counted": stack.n_counted,
-    }
 
 
 def make_display(progress: SweepProgress, *, quiet: bool, as_json: bool) -> Display:

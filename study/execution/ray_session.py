@@ -22,6 +22,7 @@ import ray
 from study.config import ResourcesConfig
 from study.execution import ray_private
 from study.execution.ray_environment import SessionError
+from study.results.folder import first_line
 from study.results.process import Process
 from study.results.provenance import provenance
 
@@ -188,7 +189,7 @@ def _connected(**options: Any) -> Iterator[None]:
         ray.init(**options)
     except Exception as error:  # Ray raises bare ones, such as when a process of its dies here.
         _shut_down()
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise SessionError(f"Ray did not start: {reason}") from error
     try:
         yield

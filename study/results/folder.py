@@ -353,8 +353,8 @@ def check_version(path: str, found: object) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """Shorten an error to its first line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """Shorten an error to its first line; to its kind if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def open_folder(location: str | Path) -> ResultsFolder:
