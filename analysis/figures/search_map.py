@@ -55,7 +55,7 @@ def draw_search_map(results: Results) -> Drawn:
         "Map of the search",
         f"{counts_text(frame)} {_map_text(search, objective, maps)}",
         f"Contours of {objective} over {name_of(x)} and {name_of(y)}.",
-        "searched.search_map(load_results(PATH), OBJECTIVE, x=X, y=Y, held=HELD)",
+        "adaptive.search_map(load_results(PATH), OBJECTIVE, x=X, y=Y, held=HELD)",
     )
 
 
@@ -72,7 +72,7 @@ def _cuts(frame: pd.DataFrame, others: list[str]) -> list[dict[str, float]]:
 def _map_text(search: dict[str, Any], objective: str, maps: list[SearchMap]) -> str:
     sd = float(np.median([m.sd for m in maps]))
     text = (
-        f"Colour: {objective} by a Gaussian process (Matern 3/2) fitted to all cells' means with "
+        f"Colour: {objective} by a Gaussian process (Matern 5/2) fitted to all cells' means with "
         f"their standard errors; its median standard deviation on the map is {sd:.2g}. Circles: "
         "the cells, larger with more replicates, drawn in every panel."
     )

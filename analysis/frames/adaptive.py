@@ -8,7 +8,6 @@ the fresh seeds are for.
 from __future__ import annotations
 
 import json
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +15,11 @@ import numpy as np
 import optuna
 import pandas as pd
 from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
 from analysis.frames.importance import optuna_importances
 from analysis.load import Results
 from study.results import read_table
+from study.search.boundary import fit_surface
 
 MIN_CELLS = 10  # for importances and maps
 MAP_STEPS = 60
@@ -175,6 +172,8 @@ def search_map(
 ) -> SearchMap:
     """Fit the map over all numeric fields and cut it at the held values.
 
+    The surface is the one by which a boundary search chooses its cells, over the same ranges.
+
     Parameters
     ----------
     results : Results
@@ -189,17 +188,12 @@ def search_map(
     frame = frame[frame["objective"].eq(objective)].dropna(subset=["value", *fields])
     logs = {field: is_log(results, field) for field in fields}
     raw = np.column_stack([_scaled(frame[field], logs[field]) for field in fields])
-    low, span = raw.min(0), np.ptp(raw, axis=0)
+    ends = np.column_stack([_scaled(_range(results, field), logs[field]) for field in fields])
+    low, span = ends[0], ends[1] - ends[0]
     span[span == 0] = 1.0
     values, errors = frame["value"].to_numpy(float), frame["se"].to_numpy(float)
-    center, scale = values.mean(), values.std() or 1.0
-    errors = np.where(np.isfinite(errors), errors, 0.1 * scale) / scale
-    kernel = ConstantKernel(1.0, (1e-2, 1e2)) * Matern(np.full(len(fields), 0.3), (0.05, 10.0))
-    process = GaussianProcessRegressor(kernel, alpha=errors**2 + 1e-6, random_state=0)
-    with warnings.catch_warnings():
-        # A length scale at its bound says that a field does not matter.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        process.fit((raw - low) / span, (values - center) / scale)
+    errors = np.where(np.isfinite(errors), errors, 0.1 * values.std())
+    surface = fit_surface((raw - low) / span, values, errors)
     axes = {name: np.linspace(0, 1, MAP_STEPS) for name in (x, y)}
     grid_x, grid_y = np.meshgrid(axes[x], axes[y])
     columns = []
@@ -209,7 +203,7 @@ def search_map(
         else:
             at = (_scaled(pd.Series([held[field]]), logs[field])[0] - low[i]) / span[i]
             columns.append(np.full(grid_x.size, at))
-    mean, sd = process.predict(np.column_stack(columns), return_std=True)
+    mean, sd = surface.predict(np.column_stack(columns))
     edges = [
         _unscaled(low[fields.index(n)] + span[fields.index(n)] * axes[n], logs[n]) for n in (x, y)
     ]
@@ -220,9 +214,17 @@ def search_map(
         xs=edges[0],
         ys=edges[1],
         held=held,
-        mean=(mean * scale + center).reshape(shape),
-        sd=(sd * scale).reshape(shape),
+        mean=mean.reshape(shape),
+        sd=sd.reshape(shape),
     )
+
+
+def _range(results: Results, field: str) -> pd.Series:
+    """Return the ends of the range in which a numeric field was searched."""
+    space = (search_of(results) or {"space": {}})["space"]
+    form = next(form for name, form in space.items() if name.rpartition(".")[2] == field)
+    values = next(value for key, value in form.items() if key != "when")
+    return pd.Series([min(values), max(values)], dtype=float)
 
 
 def _scaled(values: pd.Series, log: bool) -> np.ndarray:

@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from analysis.figures import theme
@@ -25,6 +26,7 @@ from study.config.early_stopping import mean_value
 from study.planning.units import ControlBatch, Stack, sweep_manifest
 from study.results import open_folder, write_tables
 from study.search.adaptive_sweep import Adaptive
+from study.search.boundary import fit_surface
 from study.trial.rows import Tables, control_row, failed_rows, trial_row
 
 SPACE = """
@@ -131,6 +133,22 @@ def test_the_map_has_the_level_where_the_truth_crosses_it(found: dict[str, Resul
     crossing = cut.xs[abs(row - 0.5).argmin()]
     # Over data seeds 0, 1, 2 the crossing lies at 10^-0.1.
     assert abs(math.log10(crossing) + 0.1) < 0.15
+
+
+def test_the_map_is_the_surface_that_the_search_fits(found: dict[str, Results]) -> None:
+    results = found["boundary"]
+    held: dict[str, float] = {}
+    cut = searched.search_map(results, "mode_recall", x="kl_weight", y="latent_dim", held=held)
+    cells = searched.suggestions(results).dropna(subset=["value"])
+    # Searched from 0.1 to 10, by the logarithm, and from 1 to 4.
+    weights, widths = cells["kl_weight"].to_numpy(float), cells["latent_dim"].to_numpy(float)
+    positions = np.column_stack([(np.log10(weights) + 1) / 2, (widths - 1) / 3])
+    surface = fit_surface(positions, cells["value"].to_numpy(float), cells["se"].to_numpy(float))
+    corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    mean, sd = surface.predict(corners)
+    assert (cut.xs[[0, -1]], cut.ys[[0, -1]]) == (pytest.approx([0.1, 10]), pytest.approx([1, 4]))
+    assert cut.mean[[0, 0, -1, -1], [0, -1, 0, -1]] == pytest.approx(mean, rel=1e-6)
+    assert cut.sd[[0, 0, -1, -1], [0, -1, 0, -1]] == pytest.approx(sd, rel=1e-6)
 
 
 def test_designed_comparisons_are_left_out_of_searches(found: dict[str, Results]) -> None:
