@@ -1,9 +1,10 @@
-"""Marks that several figures draw: intervals, and tick labels that do not collide."""
+"""Marks that several figures draw: intervals, importances, tick labels that do not collide."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib import ticker
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from analysis.figures import theme
-from analysis.wording.names import source_name
+from analysis.wording.names import name_of, source_name
 
 FloatArray = NDArray[np.float64]
 LETTERS_PER_INCH = 14
@@ -50,3 +51,43 @@ def plain_log_ticks(ax: Axes, which: str) -> None:
     axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(ticker.NullFormatter())
+
+
+def plot_importances(frame: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
+    """Draw each factor's importance by every evaluator; the dummy's line is the noise floor.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        From `summary.importances` or `adaptive.search_importances`; intervals (low, high) where
+        there are any.
+    ax : Axes or None
+    **kwargs
+        To `Axes.barh`.
+    """
+    ax = ax or plt.gca()
+    evaluators = [name for name in theme.EVALUATOR_COLORS if (frame["evaluator"] == name).any()]
+    order = frame.groupby("factor", sort=False)["is_dummy"].first().astype(bool)
+    factors = [*order.index[~order], *order.index[order]]
+    height = 0.8 / len(evaluators)
+    for index, name in enumerate(evaluators):
+        rows = frame[frame["evaluator"] == name].drop_duplicates("factor").set_index("factor")
+        rows = rows.reindex(factors)
+        places = np.arange(len(factors))[::-1] - (index - (len(evaluators) - 1) / 2) * height
+        value = rows["importance"].to_numpy(float)
+        intervals: dict[str, Any] = {}
+        if "low" in rows:
+            below = np.nan_to_num(value - rows["low"].to_numpy(float)).clip(min=0)
+            above = np.nan_to_num(rows["high"].to_numpy(float) - value).clip(min=0)
+            intervals = {"xerr": [below, above]}
+        style: dict[str, Any] = {"color": theme.EVALUATOR_COLORS[name], "height": 0.9 * height}
+        style |= {"label": name, "hatch": ["", "///", "..."][index], "edgecolor": "white"}
+        style |= {"error_kw": {"lw": 0.9, "capsize": 2, "ecolor": "#555555"}} | intervals | kwargs
+        # Seen as zero, a negative estimate of a share is still written in the table.
+        ax.barh(places, value.clip(min=0), **style)
+    names = [name_of(str(name)) for name in factors]
+    ax.set_yticks(np.arange(len(factors))[::-1], names)
+    ax.set_xlim(left=0)
+    ax.set_xlabel("importance (share)")
+    ax.grid(False, axis="y")
+    return ax

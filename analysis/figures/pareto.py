@@ -39,7 +39,7 @@ def draw_pareto(results: Results) -> Drawn:
         f"{counts_text(frame)} {BARS} The front is that of the means: cells within their errors "
         "of it may belong to it.",
         f"{objectives[0]} against {objectives[1]}, the front joined.",
-        "searched.suggestions(load_results(PATH))",
+        "adaptive.suggestions(load_results(PATH))",
     )
 
 

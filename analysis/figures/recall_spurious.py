@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -131,9 +132,9 @@ def _mark_nulls(ax: Axes, nulls: pd.DataFrame) -> None:
     for row in nulls.to_dict("records"):
         place = (row["spurious_mass"], row["mode_recall"])
         ax.plot(*place, "*", ms=11, color="black", mec="white", mew=0.6, zorder=5)
-        name = NULL_NAMES.get(row["null"], row["null"])
-        style: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "zorder": 6}
-        text = ax.annotate(name, place, size=7, xytext=(0, -11), **style)
+        name = textwrap.fill(NULL_NAMES.get(row["null"], row["null"]), 20)
+        style: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "top"}
+        text = ax.annotate(name, place, size=7, xytext=(0, -6), zorder=6, **style)
         text.set_path_effects([withStroke(linewidth=2, foreground="white")])
 
 

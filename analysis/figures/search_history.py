@@ -41,7 +41,7 @@ def draw_search_history(results: Results) -> Drawn:
         "What the search asked for",
         f"{counts_text(frame)} {BARS} {_fresh_text(frame)}".strip(),
         "Objective of each cell against the order in which cells were proposed.",
-        "searched.suggestions(load_results(PATH))",
+        "adaptive.suggestions(load_results(PATH))",
     )
 
 

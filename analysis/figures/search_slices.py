@@ -49,7 +49,7 @@ def draw_search_slices(results: Results) -> Drawn:
         "The objective along each searched field",
         f"{counts_text(frame)} {BARS} All cells are in each panel, whatever their other fields.",
         f"Objective against {', '.join(map(name_of, fields))}.",
-        "searched.suggestions(load_results(PATH))",
+        "adaptive.suggestions(load_results(PATH))",
     )
 
 

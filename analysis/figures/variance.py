@@ -13,11 +13,12 @@ from matplotlib.axes import Axes
 
 from analysis.figures import theme
 from analysis.figures.layout import Drawn, NotApplicable, ReportFigure, new_figure, varies
+from analysis.figures.marks import plot_importances
 from analysis.frames import summary
 from analysis.load import Results
 from analysis.statistics import intervals as stats
 from analysis.wording import notes
-from analysis.wording.names import name_of, short_name
+from analysis.wording.names import short_name
 
 # The replicated count first, then the primary endpoints.
 SPREAD_ENDPOINTS = ("k_samples_original", "k_samples_calibrated", *summary.PRIMARY_ENDPOINTS[::-1])
@@ -183,42 +184,6 @@ def plot_component_intervals(
     ax.set_xlim(left=0)
     ax.xaxis.set_major_locator(ticker.MaxNLocator(4))
     ax.set(title=short_name(endpoint), xlabel="standard deviation")
-    return ax
-
-
-def plot_importances(frame: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
-    """Draw each factor's importance by every evaluator; the dummy's line is the noise floor.
-
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        From `summary.importances`.
-    ax : Axes or None
-    **kwargs
-        To `Axes.barh`.
-    """
-    ax = ax or plt.gca()
-    evaluators = [name for name in theme.EVALUATOR_COLORS if (frame["evaluator"] == name).any()]
-    order = frame.groupby("factor", sort=False)["is_dummy"].first().astype(bool)
-    factors = [*order.index[~order], *order.index[order]]
-    height = 0.8 / len(evaluators)
-    for index, name in enumerate(evaluators):
-        rows = frame[frame["evaluator"] == name].drop_duplicates("factor").set_index("factor")
-        rows = rows.reindex(factors)
-        places = np.arange(len(factors))[::-1] - (index - (len(evaluators) - 1) / 2) * height
-        value = rows["importance"].to_numpy(float)
-        below = np.nan_to_num(value - rows["low"].to_numpy(float)).clip(min=0)
-        above = np.nan_to_num(rows["high"].to_numpy(float) - value).clip(min=0)
-        style: dict[str, Any] = {"color": theme.EVALUATOR_COLORS[name], "height": 0.9 * height}
-        style |= {"label": name, "hatch": ["", "///", "..."][index], "edgecolor": "white"}
-        style |= {"error_kw": {"lw": 0.9, "capsize": 2, "ecolor": "#555555"}} | kwargs
-        # Seen as zero, a negative estimate of a share is still written in the table.
-        ax.barh(places, value.clip(min=0), xerr=[below, above], **style)
-    names = [name_of(str(name)) for name in factors]
-    ax.set_yticks(np.arange(len(factors))[::-1], names)
-    ax.set_xlim(left=0)
-    ax.set_xlabel("importance (share)")
-    ax.grid(False, axis="y")
     return ax
 
 

@@ -10,14 +10,8 @@ from analysis.load import Results
 from analysis.statistics import intervals as stats
 from analysis.tables.table import NotTabulated, Table, estimate_text
 from analysis.wording import notes as captions
-from analysis.wording.names import cell_text, name_of
+from analysis.wording.names import NULL_NAMES, cell_text, name_of
 
-NULL_NAMES = {
-    "truth": "the true mixture",
-    "gaussian": "one Gaussian",
-    "ppca": "probabilistic principal components",
-    "kde": "kernel density",
-}
 NULL_COLUMNS = ("k_original", "k_calibrated", "mode_recall", "spurious_mass", "tv", "fkl_nats",
                 "prdc_density", "prdc_coverage", "c2st")  # fmt: skip
 TRIAL_COLUMNS = {"k_original": "k_samples_original", "k_calibrated": "k_samples_calibrated"}

@@ -20,9 +20,9 @@ PROTOCOL_NAMES = {
     "calibrated": "calibrated protocol (wide range)",
 }
 NULL_NAMES = {
-    "truth": "fresh truth",
+    "truth": "the true mixture",
     "gaussian": "one Gaussian",
-    "ppca": "linear model",
+    "ppca": "probabilistic principal components",
     "kde": "kernel density",
 }
 COLUMN_NAMES = {

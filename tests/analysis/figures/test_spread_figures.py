@@ -12,6 +12,7 @@ from analysis.figures import (
     agreement,
     collapse,
     distributions,
+    marks,
     paired_counts,
     power,
     rate_distortion,
@@ -132,3 +133,18 @@ def test_power_has_a_line_for_each_number_of_inits(ax: Axes) -> None:
     )
     power.plot_power(frame, ax=ax)
     assert [line.get_label() for line in ax.lines[:2]] == ["1 init seed", "3 init seeds"]
+
+
+@pytest.mark.parametrize("with_intervals", [True, False])
+def test_importances_end_with_the_noise(ax: Axes, with_intervals: bool) -> None:
+    frame = pd.DataFrame(
+        {"factor": ["noise", "q", "noise", "q"], "evaluator": ["fANOVA"] * 2 + ["PED-ANOVA"] * 2,
+         "importance": [0.1, 0.9, 0.2, 0.8], "is_dummy": [True, False] * 2}
+    )  # fmt: skip
+    if with_intervals:
+        frame = frame.assign(low=frame["importance"] - 0.05, high=frame["importance"] + 0.05)
+    marks.plot_importances(frame, ax=ax)
+    top_down = sorted(ax.patches, key=lambda bar: -bar.get_y())
+    assert [bar.get_width() for bar in top_down] == pytest.approx([0.9, 0.8, 0.1, 0.2])
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["q", "noise"]
+    assert bool(ax.collections) == with_intervals
