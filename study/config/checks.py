@@ -6,7 +6,6 @@ the file and the line.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping
 from functools import lru_cache
 from itertools import pairwise
@@ -35,14 +34,14 @@ Problem = tuple[str, str] | None
 def max_components(n_points: int, dim: int) -> int:
     """Return the most components that the calibrated protocol fits to distinct points.
 
-    A component has 1 + D + D (D + 1) / 2 parameters, and must have more points than that.
+    A component has a full covariance, for which it needs D + 1 distinct points of its own.
 
     Examples
     --------
     >>> max_components(10_000, 3), max_components(10_000, 150)
-    (1000, 0)
+    (2500, 66)
     """
-    return n_points // (1 + dim + dim * (dim + 1) // 2)
+    return n_points // (dim + 1)
 
 
 def min_points(n_components: int, dim: int) -> int:
@@ -51,12 +50,9 @@ def min_points(n_components: int, dim: int) -> int:
     Examples
     --------
     >>> min_points(20, 3), max_components(min_points(20, 3), 3)
-    (200, 20)
+    (80, 20)
     """
-    most = n_components * max(1, dim) ** 2 * 4  # as many points suffice
-    return bisect_left(
-        range(most), n_components, key=lambda n_points: max_components(n_points, dim)
-    )
+    return n_components * (dim + 1)
 
 
 def cell_problem(cell: Cell, values: Mapping[str, Any], replicates: Replicates) -> Problem:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from study.detection.cloud import Cloud, FloatArray, IntArray
-from study.detection.likelihood_path import PathSearch
+from study.detection.cloud import Cloud, FloatArray, pseudo_count_of
+from study.detection.likelihood_path import PathSearch, k_means
 
 # The scout sees this many points; clouds up to 1.5 times as large are searched directly.
 SCOUT_SIZE = 2500
@@ -33,7 +33,8 @@ def search_path(
     Parameters
     ----------
     points : ndarray, shape (n, D), float64
-        In a canonical order if the answer must not depend on the order.
+        In units of their own covariance (`study.detection.whitening`), and in a canonical order if
+        the answer must not depend on the order.
     k_min, k_max : int
         Range of k; it ends early once BIC has risen five times in a row.
     restarts : int
@@ -46,7 +47,7 @@ def search_path(
         Finished: `fits` holds a contiguous range of k from k_min.
     """
     generator = np.random.default_rng(seed)
-    cloud = Cloud(points)
+    cloud = Cloud(points, pseudo_count=pseudo_count_of(len(points)))
     path = PathSearch(cloud, generator, k_min=k_min, k_max=k_max)
     n_starts = 0
     while n_starts < restarts * _starts_needed(path):
@@ -78,7 +79,7 @@ def _starts_needed(path: PathSearch) -> int:
 
 def _merge_path(path: PathSearch) -> None:
     start = max(path.k_min, min(OVERFIT, path.k_max))
-    path.overfit(_k_means(path.cloud.points, start, path.generator))
+    path.overfit(k_means(path.cloud.points, start, path.generator))
     start = max(path.fits)
     for k in range(start, path.k_min, -1):
         path.merge_down(k, 1)
@@ -89,7 +90,7 @@ def _scout(path: PathSearch) -> None:
     chosen = path.generator.permutation(path.n_samples)[:SCOUT_SIZE]
     # The price of all points, plus the optimism of a fit on fewer (half a nat per parameter).
     price = path.price * SCOUT_SIZE / path.n_samples + 0.5
-    few = Cloud(path.cloud.points[chosen])
+    few = Cloud(path.cloud.points[chosen], pseudo_count=path.cloud.pseudo_count)
     scout = PathSearch(few, path.generator, k_min=path.k_min, k_max=path.k_max, price=price)
     _merge_path(scout)
     scout.refine(deep=False)
@@ -98,27 +99,3 @@ def _scout(path: PathSearch) -> None:
         mixture = scout.fits[k].mixture
         start = mixture._replace(means=mixture.means + few.centre)
         path.offer(start, tol_nats=CARRIED_NATS, max_iter=40 if k >= best - 3 else 10)
-
-
-def _k_means(cloud: FloatArray, k: int, generator: np.random.Generator) -> IntArray:
-    """Return k-means labels (n,) from greedy seeding and a few passes.
-
-    scikit-learn's adds partial sums in the order its threads finish; this gives the same bits.
-    """
-    centres = np.empty((k, cloud.shape[1]))
-    centres[0] = cloud[generator.integers(len(cloud))]
-    nearest = ((cloud - centres[0]) ** 2).sum(1)
-    for j in range(1, k):
-        total = nearest.cumsum()
-        places = np.searchsorted(total, generator.random(4) * total[-1])
-        candidates = cloud[np.minimum(places, len(cloud) - 1)]
-        distances = np.minimum(nearest, ((cloud - candidates[:, None]) ** 2).sum(-1))
-        chosen = int(distances.sum(1).argmin())
-        centres[j], nearest = candidates[chosen], distances[chosen]
-    for _ in range(8):
-        apart = (centres * centres).sum(1) - 2.0 * (cloud @ centres.T)
-        labels: IntArray = apart.argmin(1)
-        counts = np.bincount(labels, minlength=k)
-        sums = np.stack([np.bincount(labels, column, minlength=k) for column in cloud.T], 1)
-        centres = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centres)
-    return labels

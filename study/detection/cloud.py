@@ -1,7 +1,20 @@
 """A cloud of points laid out for the compiled passes, and Gaussian mixtures on it.
 
-Symbols: n points in D dimensions, k components, B fits. Points are centred, and sorted so that
-neighbours share a block. Mixtures are in the centred coordinates.
+Symbols: n points in D dimensions, k components. Points are centred, and sorted so that neighbours
+share a block. Mixtures are in the centred coordinates.
+
+EM climbs the *objective* l - (c / 2) sum_j [tr inv(S_j) + log |S_j| - D]: the total log likelihood
+l (nats) less a penalty of each covariance S_j that is 0 for the unit matrix and grows beyond all
+bounds towards a singular one. It acts as c more points in every component, the *pseudo-count*,
+with covariance 1: points are to be in units of their own covariance. With c = 2 / n the maximum
+exists and is consistent, also for more components than there are; on points that are a mixture it
+is the maximum likelihood estimate but for a relative change of c / n_j in a covariance of n_j
+points. Without a pseudo-count the objective is the likelihood.
+
+References
+----------
+Chen, Tan, "Inference for multivariate normal mixtures", Journal of Multivariate Analysis 2009,
+https://arxiv.org/abs/0805.3906
 """
 
 from __future__ import annotations
@@ -17,8 +30,14 @@ from study.detection.compiled.block import BLOCK, FAST_DIM
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.int64]
 
-# Added to the diagonal of every covariance (squared data units), as scikit-learn does.
-RIDGE = 1e-6
+
+def pseudo_count_of(n_samples: int) -> float:
+    """Return the prior's pseudo-count for so many points: 2 a with Chen and Tan's a = 1 / n."""
+    return 2.0 / n_samples
+
+
+# Of a block's width: coordinates closer than that are the same in sorting.
+SORTING_STEPS = 2.0**33
 
 
 class Mixture(NamedTuple):
@@ -40,15 +59,25 @@ def n_parameters(n_components: int, dim: int) -> int:
 class Climb(NamedTuple):
     """Where a run of EM ended.
 
-    `log_likelihood` (total, nats) is that of the parameters before the last M-step. A run is
-    `hopeless` when it was given up because it would have ended below what is known.
+    `objective` and `log_likelihood` (total, nats) are those of the parameters before the last
+    M-step. A run is `hopeless` when it was given up because it would have ended below what is
+    known.
     """
 
     mixture: Mixture
+    objective: float
     log_likelihood: float
     n_iter: int
     converged: bool
     hopeless: bool
+
+
+class Score(NamedTuple):
+    """What a mixture is worth on a cloud: nats, in total; `entropy` is of the posterior labels."""
+
+    objective: float
+    log_likelihood: float
+    entropy: float
 
 
 class Cloud:
@@ -57,6 +86,11 @@ class Cloud:
     Parameters
     ----------
     points : ndarray, shape (n, D)
+    pseudo_count : float
+        Points that the prior counts for in every covariance; 0 for none.
+    ridge : float
+        Added to the diagonal of every covariance by every M-step (squared units of the points), as
+        scikit-learn does. EM is no ascent then.
 
     Attributes
     ----------
@@ -68,12 +102,19 @@ class Cloud:
     n_samples, dim : int
     """
 
-    def __init__(self, points: FloatArray) -> None:
+    def __init__(
+        self, points: FloatArray, *, pseudo_count: float = 0.0, ridge: float = 0.0
+    ) -> None:
+        self.pseudo_count, self.ridge = pseudo_count, ridge
         self.n_samples, self.dim = points.shape
         self.centre: FloatArray = points.mean(0)
         centred = points - self.centre
         self.order = group_neighbours(centred)
         self.points: FloatArray = centred[self.order]
+        _, self._places, copies = np.unique(
+            self.points, axis=0, return_inverse=True, return_counts=True
+        )
+        self._most_copies = int(copies.max())
         n_blocks = -(-self.n_samples // BLOCK)
         # The last block is filled up with copies of a point, which count for nothing.
         places = np.minimum(np.arange(n_blocks * BLOCK), self.n_samples - 1)
@@ -101,7 +142,6 @@ class Cloud:
         max_iter: int,
         rule: int = compiled_em.PLAIN,
         known: float = -np.inf,
-        ridge: float = RIDGE,
     ) -> Climb:
         """Run EM.
 
@@ -109,14 +149,12 @@ class Cloud:
         ----------
         start : Mixture
         tol_nats : float
-            Of the total log likelihood.
+            Of the objective.
         max_iter : int
         rule : int
             `study.detection.compiled.em.PLAIN`, PROPOSAL or PATIENT: when to end.
         known : float
-            Log likelihood (total, nats) that a proposal must reach.
-        ridge : float
-            Added to the diagonal of every covariance (squared data units).
+            Objective (nats) that a proposal must reach.
 
         Raises
         ------
@@ -124,28 +162,29 @@ class Cloud:
             A covariance is not positive definite to working precision.
         """
         arguments = self._arguments(start)
-        log_likelihood, n_iter, outcome = compiled_em.climb(
-            *arguments, ridge, rule, tol_nats, max_iter, known
+        objective, log_likelihood, n_iter, outcome = compiled_em.climb(
+            *arguments, self.pseudo_count, self.ridge, rule, tol_nats, max_iter, known
         )
         if n_iter == 0:
             raise np.linalg.LinAlgError("a component's covariance is not positive definite")
         weights, means, covariances = arguments[3:]
         found = Mixture(weights, means[:, : self.dim], covariances)
         hopeless = outcome == compiled_em.HOPELESS
-        return Climb(found, log_likelihood, n_iter, outcome == compiled_em.CONVERGED, hopeless)
+        converged = outcome == compiled_em.CONVERGED
+        return Climb(found, objective, log_likelihood, n_iter, converged, hopeless)
 
-    def score(self, mixture: Mixture) -> tuple[float, float]:
-        """Return log likelihood and entropy of the posterior labels (nats, in total).
+    def score(self, mixture: Mixture) -> Score:
+        """Judge a mixture on all points.
 
         Raises
         ------
         numpy.linalg.LinAlgError
             A covariance is not positive definite to working precision.
         """
-        log_likelihood, entropy = compiled_em.score(*self._arguments(mixture))
+        penalties, log_likelihood, entropy = compiled_em.score(*self._arguments(mixture))
         if np.isnan(log_likelihood):
             raise np.linalg.LinAlgError("a component's covariance is not positive definite")
-        return log_likelihood, entropy
+        return Score(log_likelihood - 0.5 * self.pseudo_count * penalties, log_likelihood, entropy)
 
     def judge(self, mixture: Mixture) -> tuple[IntArray, FloatArray]:
         """Return each point's most probable component and log density (nats), both of shape (n,).
@@ -156,6 +195,20 @@ class Cloud:
             A covariance is not positive definite to working precision.
         """
         return self._judge(mixture, np.empty(0), np.empty(self.n_samples))
+
+    def supports(self, mixture: Mixture) -> bool:
+        """Tell whether every component has enough distinct points for a covariance."""
+        return bool(self.supported(mixture).all())
+
+    def supported(self, mixture: Mixture) -> NDArray[np.bool_]:
+        """Tell which components have D + 1 distinct points of their own, shape (k,)."""
+        counts = mixture.weights * self.n_samples
+        enough: NDArray[np.bool_] = counts >= self.dim + 1
+        if self._most_copies == 1 or not (counts < self._most_copies * (self.dim + 1)).any():
+            return enough
+        labels, _ = self.judge(mixture)
+        owners = np.unique(np.stack([labels, self._places], 1), axis=0)[:, 0]
+        return np.bincount(owners, minlength=len(counts)) > self.dim
 
     def draw_labels(self, mixture: Mixture, draws: FloatArray) -> IntArray:
         """Draw each point's component from its posterior.
@@ -185,15 +238,13 @@ class Cloud:
             raise np.linalg.LinAlgError("a component's covariance is not positive definite")
         return labels, log_prob
 
-    def from_labels(self, labels: IntArray, *, ridge: float = RIDGE) -> Mixture:
+    def from_labels(self, labels: IntArray) -> Mixture:
         """Return the mixture of the moments of labelled points; empty labels are left out.
 
         Parameters
         ----------
         labels : ndarray of int, shape (n,)
             In the order of `points`; not negative.
-        ridge : float
-            Added to the diagonal of every covariance (squared data units).
         """
         counts = np.bincount(labels)
         counts = counts[counts > 0]
@@ -203,12 +254,21 @@ class Cloud:
         covariances = np.empty((len(groups), self.dim, self.dim))
         for j, group in enumerate(groups):
             gaps = group - means[j]
-            covariances[j] = gaps.T @ gaps / len(group) + ridge * np.eye(self.dim)
+            covariances[j] = self._regularize(gaps.T @ gaps, float(len(group)))
         return Mixture(counts / self.n_samples, means, covariances)
+
+    def _regularize(self, scatter: FloatArray, count: float) -> FloatArray:
+        """Return the covariance of an M-step from the sum of squares of `count` points."""
+        unit = np.eye(self.dim)
+        prior = self.pseudo_count * unit
+        return (scatter + prior) / (count + self.pseudo_count) + self.ridge * unit
 
 
 def group_neighbours(points: FloatArray) -> IntArray:
-    """Order points so that each run of `BLOCK` lies together: halve at the widest axis, again."""
+    """Order points so that each run of `BLOCK` lies together: halve at the widest axis, again.
+
+    Points that differ by rounding keep the order in which they came.
+    """
     parts, done = [np.arange(len(points))], []
     while parts:
         part = parts.pop()
@@ -216,8 +276,10 @@ def group_neighbours(points: FloatArray) -> IntArray:
             done.append(part)
             continue
         cloud = points[part]
-        axis = int(np.ptp(cloud, axis=0).argmax())
-        ranked = part[np.argsort(cloud[:, axis], kind="stable")]
+        spans = np.ptp(cloud, axis=0)
+        axis = int(spans.argmax())
+        steps = np.round(cloud[:, axis] * (SORTING_STEPS / (spans[axis] or 1.0)))
+        ranked = part[np.argsort(steps, kind="stable")]
         half = (len(part) // BLOCK + 1) // 2 * BLOCK
         parts += [ranked[half:], ranked[:half]]
     return np.concatenate(done)

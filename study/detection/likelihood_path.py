@@ -1,10 +1,12 @@
 """The likelihood path: the best mixture known for each number of components, improved by moves.
 
-Symbols: n points in D dimensions, k components, l(k) the best total log likelihood (nats) known
-with k, p(k) the free parameters. The *cost* of k is price x p(k) - l(k); with the price
-(log n) / 2 it is half of BIC.
+Symbols: n points in D dimensions, k components, l(k) the total log likelihood (nats) of the best
+fit known with k, p(k) the free parameters. The best fit is that of the highest objective
+(`study.detection.cloud`), which EM and all moves share. The *cost* of k is price x p(k) - l(k);
+with the price (log n) / 2 it is half of BIC.
 
-Moves propose mixtures from the best ones of neighbouring k; EM finishes every proposal.
+Moves propose mixtures from the best ones of neighbouring k; EM finishes every proposal. A fit with
+a component on fewer than D + 1 distinct points is none.
 
 References
 ----------
@@ -19,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from study.detection.cloud import Cloud, IntArray, Mixture, n_parameters
+from study.detection.cloud import Climb, Cloud, FloatArray, IntArray, Mixture, n_parameters
 from study.detection.compiled import em as compiled_em
 from study.detection.moves import Split, add_component, merge_costs, merge_pair, split_component
 from study.detection.outliers import outlier_components
@@ -50,14 +52,15 @@ class PathFit:
     ----------
     mixture : Mixture
         Centred.
-    log_likelihood : float
-        Total, nats.
+    objective, log_likelihood : float
+        Total, nats; BIC is of the latter.
     converged : bool
     entropy : float
         Of the posterior labels, total, nats; known once the path is finished.
     """
 
     mixture: Mixture
+    objective: float
     log_likelihood: float
     converged: bool
     entropy: float = math.nan
@@ -116,16 +119,16 @@ class PathSearch:
         return min(sorted(self.fits), key=self.cost)
 
     def known(self, k: int) -> float:
-        """Return the best log likelihood known with k components."""
-        return self.fits[k].log_likelihood if k in self.fits else -math.inf
+        """Return the best objective known with k components."""
+        return self.fits[k].objective if k in self.fits else -math.inf
 
     def offer(
         self, start: Mixture, *, tol_nats: float = PROPOSAL_NATS, max_iter: int = 60
     ) -> bool:
         """Finish a proposal by EM, keep it if best with its k, tell whether that was notable.
 
-        It is given up as soon as its log likelihood, extrapolated generously, would end below
-        the best known.
+        It is given up as soon as its objective, extrapolated generously, would end below the best
+        known, and as soon as a component has too few points of its own.
         """
         k = len(start.weights)
         known = self.known(k)
@@ -133,25 +136,46 @@ class PathSearch:
             start, tol_nats=tol_nats, max_iter=max_iter, rule=compiled_em.PROPOSAL, known=known
         )
         self._count(end.n_iter, k)
-        if end.hopeless or not end.log_likelihood > known:
+        if end.hopeless or not end.objective > known or not self.cloud.supports(end.mixture):
             return False
-        self.fits[k] = PathFit(end.mixture, end.log_likelihood, end.converged)
-        return end.log_likelihood > known + NOTABLE_NATS
+        self._keep(end)
+        return end.objective > known + NOTABLE_NATS
+
+    def _keep(self, end: Climb) -> None:
+        k = len(end.mixture.weights)
+        self.fits[k] = PathFit(end.mixture, end.objective, end.log_likelihood, end.converged)
 
     def _count(self, n_iter: int, k: int) -> None:
         self.n_iterations += n_iter
         self.effort += n_iter * k
 
     def overfit(self, labels: IntArray) -> None:
-        """Start the path from labelled points, a component for each label."""
+        """Start the path from labelled points, a component for each label.
+
+        Components that end on too few points are left out, and EM goes on with the others.
+        """
         start = self.cloud.from_labels(labels)
-        self.offer(start)
-        if len(start.weights) not in self.fits:
-            raise np.linalg.LinAlgError("the likelihood of the start is not a number")
+        while True:
+            k = len(start.weights)
+            end = self.cloud.climb(
+                start, tol_nats=PROPOSAL_NATS, max_iter=60, rule=compiled_em.PROPOSAL
+            )
+            self._count(end.n_iter, k)
+            kept = self.cloud.supported(end.mixture)
+            if kept.all() or k == self.k_min:
+                break
+            # At least k_min of them stay, the heaviest.
+            heaviest = np.argsort(-end.mixture.weights, kind="stable")[: self.k_min]
+            kept[heaviest] = True
+            if kept.all():
+                break
+            weights, means, covariances = (part[kept] for part in end.mixture)
+            start = Mixture(weights / weights.sum(), means, covariances)
+        self._keep(end)
 
     def _is_new(self, move: str, k: int) -> bool:
         """Tell whether the fit with k improved notably since the move was last tried on it."""
-        current = self.fits[k].log_likelihood
+        current = self.known(k)
         if current < self._tried.get((move, k), -math.inf) + NOTABLE_NATS:
             return False
         self._tried[move, k] = current
@@ -162,17 +186,29 @@ class PathSearch:
         if k <= self.k_min or k not in self.fits or not self._is_new("merge", k):
             return False
         fit = self.fits[k]
-        costs = merge_costs(fit.mixture).ravel()
+        costs = self._merge_costs(fit.mixture).ravel()
         ranked = np.argsort(costs)[: min(n_candidates, k * (k - 1) // 2)].tolist()
         if np.isinf(costs[ranked[0]]):
             raise np.linalg.LinAlgError("no two components have a joint covariance")
         improved = False
+        limit = costs[ranked[0]] + 3.0 * abs(costs[ranked[0]]) + 1e-3
         for flat in ranked:
             # EM wins back about half of the bound: hopeless proposals are not started.
-            forecast = fit.log_likelihood - MERGE_LOSS_SHARE * self.n_samples * costs[flat]
-            if forecast >= self.known(k - 1) and costs[flat] <= 4.0 * costs[ranked[0]] + 1e-3:
+            forecast = fit.objective - MERGE_LOSS_SHARE * self.n_samples * max(costs[flat], 0.0)
+            if forecast >= self.known(k - 1) and costs[flat] <= limit:
                 improved |= self.offer(merge_pair(fit.mixture, *divmod(flat, k)))
+        if k - 1 not in self.fits:
+            # EM took too many points from some component; the merged mixture itself has them.
+            self._place(merge_pair(fit.mixture, *divmod(ranked[0], k)))
         return improved
+
+    def _place(self, mixture: Mixture) -> None:
+        """Take a mixture as it is."""
+        score = self.cloud.score(mixture)
+        self.fits[len(mixture.weights)] = PathFit(mixture, *score[:2], False, score.entropy)
+
+    def _merge_costs(self, mixture: Mixture) -> FloatArray:
+        return merge_costs(mixture, self.cloud.pseudo_count / self.n_samples)
 
     def split_up(self, k: int, n_candidates: int) -> bool:
         """Propose fits with k + 1 components from the best with k."""
@@ -182,7 +218,7 @@ class PathSearch:
         ranked = sorted(self._split_forecasts(fit.mixture), key=lambda pair: -pair[1].gain)
         improved = False
         for component, split in ranked[:n_candidates]:
-            hope = fit.log_likelihood + SPLIT_GAIN_FACTOR * split.gain + SPLIT_GAIN_SLACK
+            hope = fit.objective + SPLIT_GAIN_FACTOR * split.gain + SPLIT_GAIN_SLACK
             if hope >= self.known(k + 1) and split.gain >= 0.3 * ranked[0][1].gain:
                 improved |= self.offer(split_component(fit.mixture, component, split.children))
         return improved
@@ -195,7 +231,7 @@ class PathSearch:
         proposals = []
         for component, split in self._split_forecasts(mixture):
             apart = split_component(mixture, component, split.children)
-            costs = self.n_samples * merge_costs(apart)
+            costs = self.n_samples * self._merge_costs(apart)
             costs[k - 1, k] = np.inf  # not the two parts again
             for flat in np.argsort(costs, axis=None)[:2].tolist():
                 if np.isfinite(costs.flat[flat]):
@@ -213,7 +249,7 @@ class PathSearch:
         fit = self.fits[k]
         improved = False
         for gain, addition in outlier_components(self.cloud, fit.mixture)[:n_candidates]:
-            if fit.log_likelihood + gain + SPLIT_GAIN_SLACK > self.known(k + 1):
+            if fit.objective + gain + SPLIT_GAIN_SLACK > self.known(k + 1):
                 improved |= self.offer(add_component(fit.mixture, addition))
         return improved
 
@@ -254,15 +290,57 @@ class PathSearch:
         return any(improved)
 
     def extend(self) -> None:
-        """Split up until the cost has risen RISES times in a row, or the cap is reached."""
-        while (top := max(self.fits)) < self.k_max:
-            last = [self.cost(k) for k in range(top - RISES, top + 1) if k in self.fits]
-            if len(last) > RISES and all(np.diff(last) > 0):
+        """Split up until the cost has risen RISES times in a row, or nothing is left to try."""
+        while (top := max(self.fits)) < self.k_max and not self.has_risen():
+            if not self._go_beyond(top):
                 break
-            self._tried.pop(("split", top), None)
-            self.split_up(top, 1)
-            if top + 1 not in self.fits:
+
+    def has_risen(self) -> bool:
+        """Tell whether the cost rises throughout the last RISES steps of k."""
+        top = max(self.fits)
+        last = [self.cost(k) for k in range(top - RISES, top + 1) if k in self.fits]
+        return len(last) > RISES and all(np.diff(last) > 0)
+
+    def _go_beyond(self, top: int) -> bool:
+        """Find a fit with one more component that is better than that with `top`.
+
+        The best split comes first, and all others that promise to pay for themselves; then every
+        other split, points that the fit leaves out, and a start from k-means.
+        """
+        self._tried.pop(("split", top), None)
+        self.split_up(top, 1)
+        worth = self.price * (n_parameters(2, self.cloud.dim) - n_parameters(1, self.cloud.dim))
+        if self._gain(top) < worth:
+            forecasts = self._split_forecasts(self.fits[top].mixture)
+            promising = sum(split.gain > worth for _, split in forecasts)
+            if promising > 1:
+                self._tried.pop(("split", top), None)
+                self.split_up(top, promising)
+        for desperate in (self._split_anything, self._add_anything, self._start_afresh):
+            if self._gain(top) > 0.0:
                 break
+            desperate(top)
+        return self._gain(top) > 0.0
+
+    def _gain(self, k: int) -> float:
+        """Return what one more component gains in the log likelihood (nats), as far as known."""
+        if k + 1 not in self.fits:
+            return -math.inf
+        return self.fits[k + 1].log_likelihood - self.fits[k].log_likelihood
+
+    def _split_anything(self, k: int) -> None:
+        for component, split in self._split_forecasts(self.fits[k].mixture):
+            self.offer(split_component(self.fits[k].mixture, component, split.children))
+
+    def _add_anything(self, k: int) -> None:
+        for _, addition in outlier_components(self.cloud, self.fits[k].mixture):
+            self.offer(add_component(self.fits[k].mixture, addition))
+
+    def _start_afresh(self, k: int) -> None:
+        labels = k_means(self.cloud.points, k + 1, self.generator)
+        start = self.cloud.from_labels(labels)
+        if len(start.weights) == k + 1:
+            self.offer(start)
 
     def polish(self, *, window_nats: float = 10.0) -> None:
         """Run EM to convergence where the cost is close to the lowest, the best k first."""
@@ -279,12 +357,13 @@ class PathSearch:
             rule=compiled_em.PATIENT,
         )
         self._count(end.n_iter, k)
-        self.fits[k] = PathFit(end.mixture, end.log_likelihood, end.converged)
+        if self.cloud.supports(end.mixture):
+            self._keep(end)
 
     def absorb(self, other: PathSearch) -> None:
         """Take over the fits of another search of the same cloud that are better."""
         for k, fit in other.fits.items():
-            if fit.log_likelihood > self.known(k):
+            if fit.objective > self.known(k):
                 self.fits[k] = fit
                 for move in ("merge", "split", "swap", "add"):
                     # What was tried on this very fit need not be tried again.
@@ -296,23 +375,50 @@ class PathSearch:
         """Evaluate every fit exactly and repair the path where the likelihood falls with k."""
         for k in sorted(self.fits):
             self._evaluate(k)
-            fall = self.known(k - 1) - self.known(k)
+            if k == self.k_min:
+                continue
+            fall = -self._gain(k - 1)
             if fall > 0.0:
                 self.n_repairs += 1
             if fall > NOTABLE_NATS:
                 self._tried.pop(("split", k - 1), None)
                 self.split_up(k - 1, 1)
                 self._evaluate(k)
-            if self.known(k) < self.known(k - 1):
-                # Two equal halves have exactly the likelihood of the whole.
-                below = self.fits[k - 1]
-                _, means, covariances = (part[:1] for part in below.mixture)
-                halves = Mixture(np.full(2, 0.5), means.repeat(2, 0), covariances.repeat(2, 0))
-                doubled = split_component(below.mixture, 0, halves)
-                self.fits[k] = PathFit(doubled, below.log_likelihood, below.converged)
-                self._evaluate(k)
+            if self._gain(k - 1) < 0.0:
+                self._double(k - 1)
+
+    def _double(self, k: int) -> None:
+        """Take the fit with k for that with k + 1: two equal halves are as likely as the whole."""
+        below = self.fits[k]
+        _, means, covariances = (part[:1] for part in below.mixture)
+        halves = Mixture(np.full(2, 0.5), means.repeat(2, 0), covariances.repeat(2, 0))
+        self._place(split_component(below.mixture, 0, halves))
 
     def _evaluate(self, k: int) -> None:
         fit = self.fits[k]
-        log_likelihood, entropy = self.cloud.score(fit.mixture)
-        self.fits[k] = PathFit(fit.mixture, log_likelihood, fit.converged, entropy)
+        objective, log_likelihood, entropy = self.cloud.score(fit.mixture)
+        self.fits[k] = PathFit(fit.mixture, objective, log_likelihood, fit.converged, entropy)
+
+
+def k_means(cloud: FloatArray, k: int, generator: np.random.Generator) -> IntArray:
+    """Return k-means labels (n,) from greedy seeding and a few passes.
+
+    scikit-learn's adds partial sums in the order its threads finish; this gives the same bits.
+    """
+    centres = np.empty((k, cloud.shape[1]))
+    centres[0] = cloud[generator.integers(len(cloud))]
+    nearest = ((cloud - centres[0]) ** 2).sum(1)
+    for j in range(1, k):
+        total = nearest.cumsum()
+        places = np.searchsorted(total, generator.random(4) * total[-1])
+        candidates = cloud[np.minimum(places, len(cloud) - 1)]
+        distances = np.minimum(nearest, ((cloud - candidates[:, None]) ** 2).sum(-1))
+        chosen = int(distances.sum(1).argmin())
+        centres[j], nearest = candidates[chosen], distances[chosen]
+    for _ in range(8):
+        apart = (centres * centres).sum(1) - 2.0 * (cloud @ centres.T)
+        labels: IntArray = apart.argmin(1)
+        counts = np.bincount(labels, minlength=k)
+        sums = np.stack([np.bincount(labels, column, minlength=k) for column in cloud.T], 1)
+        centres = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centres)
+    return labels

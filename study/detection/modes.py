@@ -4,6 +4,10 @@ Symbols: n points in D dimensions, k components; k* minimises BIC(k) = -2 l(k) +
 the curve, where l is the total log likelihood (nats) and p(k) = k (1 + D + D (D + 1) / 2) - 1.
 ICL(k) = BIC(k) + 2 x the entropy (nats, in total) of the posterior component labels.
 
+The calibrated protocol works in whitened coordinates (`study.detection.whitening`) and returns
+everything in the units of the points, without directions along which they do not vary: D counts
+the others.
+
 References
 ----------
 Biernacki, Celeux, Govaert, "Assessing a mixture model for clustering with the integrated
@@ -25,17 +29,21 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from study.config import ORIGINAL_RANGE, DetectionConfig, Protocol
-from study.config.checks import max_components, min_points
+from study.config.checks import min_points
 from study.data.mixture import TrueMixture
 from study.detection.calibrated import search_path
-from study.detection.cloud import Cloud, FloatArray, Mixture, n_parameters
-from study.detection.likelihood_path import PathSearch
+from study.detection.cloud import Cloud, FloatArray, Mixture, n_parameters, pseudo_count_of
+from study.detection.likelihood_path import RISES
+from study.detection.sight import Sight, inspect
+from study.detection.whitening import Whitening
 
 ORIGINAL_KS = range(ORIGINAL_RANGE[0], ORIGINAL_RANGE[1] + 1)
 ORIGINAL_SEED = 42
 # scikit-learn's defaults: mean log likelihood (nats) and iterations.
 ORIGINAL_TOLERANCE = 1e-3
 ORIGINAL_MAX_ITER = 100
+# Added to the diagonal of every covariance (squared data units).
+ORIGINAL_RIDGE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +75,32 @@ class ModeCount:
     log_likelihood, bic, icl : ndarray, shape (n_k,)
         Total log likelihood (nats), BIC and ICL of the best fit found for each k.
     converged : ndarray of bool, shape (n_k,)
-    at_ceiling : bool
-        k* is the largest k that the protocol allows: the count is right-censored.
+    at_k_max : bool
+        k* is the largest k that was asked for.
+    at_cap : bool
+        k* is the largest k that has D + 1 distinct points for each component.
+    stopped : bool
+        The search found no fit with more components that is better than that with the last k, and
+        BIC had not risen five times by then. Where k* is that last k the count is right-censored;
+        elsewhere BIC had risen at least once.
     at_floor : bool
         k* is the smallest k tried and that is above 1: the count is left-censored.
     n_repairs : int
         Fits on the curve that had to be replaced because the likelihood fell from k - 1 to k.
     fitted : FittedMixture
-        The mixture at k*.
+        The mixture at k*. Along null directions its covariances are the rounding of the points.
     n_iterations : int
         EM iterations on the whole point set.
     wall_time_s : float
+    n_distinct : int
+        Points without their copies.
+    n_null : int
+        Directions along which the points do not vary; they are left out of likelihood and price.
+    has_ties : bool
+        Points are repeated, or lie on a lattice along some axis: densities of such points have no
+        meaning below the lattice's width, and a count may follow the lattice.
+    notes : tuple of str
+        What a reader of the count should know of the points, in whole sentences.
     """
 
     k: int
@@ -86,12 +109,23 @@ class ModeCount:
     bic: FloatArray
     icl: FloatArray
     converged: NDArray[np.bool_]
-    at_ceiling: bool
+    at_k_max: bool
+    at_cap: bool
+    stopped: bool
     at_floor: bool
     n_repairs: int
     fitted: FittedMixture
     n_iterations: int
     wall_time_s: float
+    n_distinct: int
+    n_null: int = 0
+    has_ties: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def at_ceiling(self) -> bool:
+        """The count is right-censored, for whichever reason."""
+        return self.at_k_max or self.at_cap or (self.stopped and self.k == self.ks[-1])
 
 
 def detect_modes(
@@ -139,27 +173,14 @@ def detect_modes(
         raise ValueError(f"k_min: need 1 <= k_min <= k_max, got k_min={k_min}, k_max={k_max}")
     if restarts < 1:
         raise ValueError(f"restarts: must be at least 1, got {restarts}")
-    # A canonical order makes the answer independent of the order of the points.
-    ordered = cloud[np.lexsort(cloud.T)]
-    n_distinct = 1 + int((ordered[1:] != ordered[:-1]).any(axis=1).sum())
-    # No component without a point of its own.
-    k_cap = min(k_max, n_distinct, max_components(len(cloud), cloud.shape[1]))
-    if k_cap < k_min:
-        wanted = min_points(k_min, cloud.shape[1])
-        remedy = "" if k_min == 1 else " or lower k_min"
-        raise ValueError(
-            f"points: {n_distinct} distinct points in {cloud.shape[1]} dimensions allow at most "
-            f"{k_cap} components, k_min is {k_min}; draw at least {wanted} points{remedy}"
-        )
     try:
-        path = search_path(ordered, k_min=k_min, k_max=k_cap, restarts=restarts, seed=seed)
+        sight = inspect(cloud)
+        return _count_calibrated(sight, k_min, k_max, restarts, seed, started)
     except np.linalg.LinAlgError:
         raise ValueError(
-            f"points: covariances are singular to working precision at this scale (standard "
-            f"deviations {np.array2string(cloud.std(axis=0), precision=3)}, ridge 1e-06); "
-            "divide the points by their scale or drop far outliers"
+            "points: covariances are singular to working precision (standard deviations "
+            f"{np.array2string(cloud.std(axis=0), precision=3)}); drop far outliers"
         ) from None
-    return _summarize(path, n_distinct, started)
 
 
 def count_modes(points: FloatArray, detection: DetectionConfig) -> dict[Protocol, ModeCount]:
@@ -208,14 +229,14 @@ def _count_original(cloud: FloatArray, started: float) -> ModeCount:
             f"points: the original protocol fits up to {max(ORIGINAL_KS)} components and needs "
             f"at least as many points, got {len(cloud)}; draw more points"
         )
-    data = Cloud(cloud)
+    data = Cloud(cloud, ridge=ORIGINAL_RIDGE)
     tol_nats = ORIGINAL_TOLERANCE * len(cloud)
     ends = [
         data.climb(_kmeans_start(data, cloud, k), tol_nats=tol_nats, max_iter=ORIGINAL_MAX_ITER)
         for k in ORIGINAL_KS
     ]
     scores = [data.score(end.mixture) for end in ends]
-    log_likelihood, entropy = np.array(scores).T
+    _, log_likelihood, entropy = np.array(scores).T
     n_free = np.array([n_parameters(k, cloud.shape[1]) for k in ORIGINAL_KS])
     bic = n_free * np.log(len(cloud)) - 2.0 * log_likelihood
     at = int(bic.argmin())
@@ -226,12 +247,15 @@ def _count_original(cloud: FloatArray, started: float) -> ModeCount:
         bic=bic,
         icl=bic + 2.0 * entropy,
         converged=np.array([end.converged for end in ends]),
-        at_ceiling=at == len(bic) - 1,
+        at_k_max=at == len(bic) - 1,
+        at_cap=False,
+        stopped=False,
         at_floor=at == 0,
         n_repairs=0,
         fitted=_in_data_units(ends[at].mixture, data),
         n_iterations=sum(end.n_iter for end in ends),
         wall_time_s=time.perf_counter() - started,
+        n_distinct=len(np.unique(cloud, axis=0)),
     )
 
 
@@ -250,32 +274,92 @@ def _kmeans_start(data: Cloud, cloud: FloatArray, k: int) -> Mixture:
     return data.from_labels(labels[data.order])
 
 
-def _summarize(path: PathSearch, n_distinct: int, started: float) -> ModeCount:
+def _count_calibrated(
+    sight: Sight, k_min: int, k_max: int, restarts: int, seed: int, started: float
+) -> ModeCount:
+    whitening = sight.whitening
+    k_cap = min(k_max, sight.k_cap)
+    if k_cap < k_min:
+        wanted = min_points(k_min, sight.dim)
+        raise ValueError(
+            f"points: {sight.n_distinct} distinct points that vary in {sight.dim} directions "
+            f"allow at most {sight.k_cap} components, k_min is {k_min}; draw at least {wanted} "
+            "points or lower k_min"
+        )
+    if not sight.dim:
+        return _count_one_place(sight, started)
+    path = search_path(sight.white, k_min=k_min, k_max=k_cap, restarts=restarts, seed=seed)
+    n_samples = path.n_samples
     ks = np.array(sorted(path.fits))
     fits = [path.fits[k] for k in ks.tolist()]
+    n_free = np.array([n_parameters(k, sight.dim) for k in ks.tolist()])
     log_likelihood = np.array([fit.log_likelihood for fit in fits])
-    n_free = np.array([n_parameters(k, path.cloud.dim) for k in ks.tolist()])
-    bic = n_free * np.log(path.n_samples) - 2.0 * log_likelihood
+    log_likelihood -= n_samples * whitening.log_volume
+    bic = n_free * np.log(n_samples) - 2.0 * log_likelihood
     at = int(bic.argmin())
-    k = int(ks[at])
+    is_last = at == len(ks) - 1
     return ModeCount(
-        k=k,
+        k=int(ks[at]),
         ks=ks,
         log_likelihood=log_likelihood,
         bic=bic,
         icl=bic + 2.0 * np.array([fit.entropy for fit in fits]),
         converged=np.array([fit.converged for fit in fits]),
-        at_ceiling=at == len(ks) - 1 and k < n_distinct,
-        at_floor=at == 0 and k > 1,
+        at_k_max=bool(is_last and ks[-1] == k_max),
+        at_cap=bool(is_last and ks[-1] == k_cap < k_max),
+        stopped=bool(ks[-1] < k_cap and at >= len(ks) - RISES),
+        at_floor=at == 0 and ks[0] > 1,
         n_repairs=path.n_repairs,
-        fitted=_in_data_units(fits[at].mixture, path.cloud),
+        fitted=_unwhitened(fits[at].mixture, path.cloud.centre, whitening),
         n_iterations=path.n_iterations,
         wall_time_s=time.perf_counter() - started,
+        n_distinct=sight.n_distinct,
+        n_null=whitening.n_null,
+        has_ties=sight.has_ties,
+        notes=sight.notes,
+    )
+
+
+def _count_one_place(sight: Sight, started: float) -> ModeCount:
+    """Return the count of points that are all the same: one mode of no known likelihood."""
+    nothing = np.zeros(1)
+    whitening = sight.whitening
+    fitted = FittedMixture(np.ones(1), whitening.centre[None], whitening.rest[None])
+    return ModeCount(
+        k=1,
+        ks=np.ones(1, dtype=np.int64),
+        log_likelihood=nothing,
+        bic=nothing,
+        icl=nothing,
+        converged=np.ones(1, dtype=bool),
+        at_k_max=False,
+        at_cap=False,
+        stopped=False,
+        at_floor=False,
+        n_repairs=0,
+        fitted=fitted,
+        n_iterations=0,
+        wall_time_s=time.perf_counter() - started,
+        n_distinct=sight.n_distinct,
+        n_null=whitening.n_null,
+        has_ties=sight.has_ties,
+        notes=sight.notes,
+    )
+
+
+def _unwhitened(mixture: Mixture, centre: FloatArray, whitening: Whitening) -> FittedMixture:
+    weights, means, covariances = mixture
+    root = whitening.root
+    outer = root @ covariances @ root.T
+    return FittedMixture(
+        weights,
+        whitening.centre + (means + centre) @ root.T,
+        0.5 * (outer + outer.swapaxes(1, 2)) + whitening.rest,
     )
 
 
 def fit_from_truth(points: FloatArray, truth: TrueMixture) -> tuple[FittedMixture, float]:
-    """Run EM from the true parameters to convergence.
+    """Run EM from the true parameters to convergence, on the objective of the search.
 
     Parameters
     ----------
@@ -289,13 +373,25 @@ def fit_from_truth(points: FloatArray, truth: TrueMixture) -> tuple[FittedMixtur
         K full-covariance components.
     float
         Total log likelihood (nats).
+
+    Raises
+    ------
+    ValueError
+        When the points do not vary in D directions.
     """
-    cloud = Cloud(_checked(points))
-    covariances = truth.variances[:, :, None] * np.eye(cloud.dim)
-    start = Mixture(truth.weights, truth.means - cloud.centre, covariances)
+    sight = inspect(_checked(points))
+    whitening, inverse = sight.whitening, sight.whitening.inverse
+    if whitening.n_null:
+        raise ValueError(
+            f"points: they vary in {sight.dim} of {points.shape[1]} directions only; draw more"
+        )
+    cloud = Cloud(sight.white, pseudo_count=pseudo_count_of(len(points)))
+    covariances = (inverse * truth.variances[:, None]) @ inverse.T
+    start = Mixture(truth.weights, whitening.to_white(truth.means) - cloud.centre, covariances)
     end = cloud.climb(start, tol_nats=1e-9 * cloud.n_samples, max_iter=2000)
-    log_likelihood, _ = cloud.score(end.mixture)
-    return _in_data_units(end.mixture, cloud), log_likelihood
+    log_likelihood = cloud.score(end.mixture).log_likelihood
+    log_likelihood -= cloud.n_samples * whitening.log_volume
+    return _unwhitened(end.mixture, cloud.centre, whitening), log_likelihood
 
 
 def control_gap(points: FloatArray, truth: TrueMixture, count: ModeCount) -> float:

@@ -22,12 +22,14 @@ from study.detection.cloud import FloatArray, Mixture
 from study.detection.compiled.merge_costs import cost_matrix
 
 
-def merge_costs(mixture: Mixture) -> FloatArray:
+def merge_costs(mixture: Mixture, prior_weight: float = 0.0) -> FloatArray:
     """Return Runnalls' cost (nats per sample) of merging each pair of components.
 
     Parameters
     ----------
     mixture : Mixture
+    prior_weight : float
+        Pseudo-count of the prior over the number of points: a merge changes the penalties, too.
 
     Returns
     -------
@@ -35,7 +37,7 @@ def merge_costs(mixture: Mixture) -> FloatArray:
         Infinite on and below the diagonal, and where a covariance is not positive definite to
         working precision.
     """
-    return cost_matrix(*(np.array(part, order="C") for part in mixture))
+    return cost_matrix(*(np.array(part, order="C") for part in mixture), prior_weight)
 
 
 def merge_pair(mixture: Mixture, first: int, second: int) -> Mixture:

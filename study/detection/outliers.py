@@ -1,6 +1,7 @@
 """New components on points that a mixture leaves out, with a forecast of what each would gain.
 
-Symbols: n points in D dimensions. Gains are in nats of the total log likelihood.
+Symbols: n points in D dimensions. Gains are in nats of the objective that EM climbs: the total log
+likelihood less the penalties.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def outlier_components(
         np.broadcast_to(typical, (len(chosen), cloud.dim, cloud.dim)),
     )
     try:
-        gains, found = _grow(places, background, start, n, n_iter)
+        gains, found = _grow(places, background, start, n, n_iter, cloud.pseudo_count)
     except np.linalg.LinAlgError:
         return []  # components of such different scales leave nothing to compare with
     order = np.argsort(-gains).tolist()
@@ -60,7 +61,12 @@ def outlier_components(
 
 
 def _grow(
-    places: FloatArray, background: FloatArray, start: Mixture, n_samples: int, n_iter: int
+    places: FloatArray,
+    background: FloatArray,
+    start: Mixture,
+    n_samples: int,
+    n_iter: int,
+    pseudo_count: float,
 ) -> tuple[FloatArray, Mixture]:
     """Run EM of one new component per seed against a fixed background.
 
@@ -72,6 +78,8 @@ def _grow(
     start : Mixture
         One component for each seed.
     n_samples, n_iter : int
+    pseudo_count : float
+        Of the prior, as in `study.detection.cloud`.
 
     Returns
     -------
@@ -84,18 +92,21 @@ def _grow(
         gaps = places - means[:, None]
         precision = np.linalg.inv(covariances)
         log_own = -0.5 * ((gaps @ precision) * gaps).sum(-1) - 0.5 * dim * math.log(2 * math.pi)
-        log_own -= 0.5 * np.linalg.slogdet(covariances)[1][:, None]
+        log_det = np.linalg.slogdet(covariances)[1]
+        log_own -= 0.5 * log_det[:, None]
+        penalties = np.trace(precision, axis1=1, axis2=2) + log_det - dim
         rest = np.log1p(-weights)
         odds = np.log(weights)[:, None] + log_own - background - rest[:, None]
-        gains = np.logaddexp(odds, 0.0).sum(1) + n_samples * rest
+        gains = np.logaddexp(odds, 0.0).sum(1) + n_samples * rest - 0.5 * pseudo_count * penalties
         found = Mixture(weights, means, covariances)
         shares = 1.0 / (1.0 + np.exp(-np.clip(odds, -500, 500)))
         counts = np.maximum(shares.sum(1), 1e-3)
         weights = counts / n_samples
         means = (shares[..., None] * places).sum(1) / counts[:, None]
         gaps = places - means[:, None]
-        covariances = (shares[..., None] * gaps).swapaxes(1, 2) @ gaps / counts[:, None, None]
-        covariances = covariances + 1e-6 * np.eye(dim)
+        scatter = (shares[..., None] * gaps).swapaxes(1, 2) @ gaps
+        scatter = 0.5 * (scatter + scatter.swapaxes(1, 2)) + pseudo_count * np.eye(dim)
+        covariances = scatter / (counts + pseudo_count)[:, None, None]
     return gains, found
 
 

@@ -6,7 +6,8 @@ is linear in them.
 
 A point belongs to one component, drawn from its posterior: the points of a component are then
 distributed as the component itself where the fit is right, without cut edges. Each component's
-points are whitened, so that all parts share one scale and no product cancels.
+points are whitened by their penalised covariance, so that all parts share one scale and no product
+cancels. The gain is one of the objective that EM climbs, penalties included.
 
 References
 ----------
@@ -24,11 +25,8 @@ from study.detection.cloud import Cloud, FloatArray, Mixture
 from study.detection.compiled.split import grow_parts
 from study.detection.moves import Split
 
-# A component's points are whitened down to this ratio of smallest to largest variance.
-SMALLEST_VARIANCE_RATIO = 1e-10
-SMALLEST_VARIANCE = 1e-6
-# Added to the variances of the parts of a whitened component.
-FORECAST_RIDGE = 1e-3
+# Smaller variances of a component, relative to its largest, are rounding.
+ROUNDING = 1e-14
 
 
 class SplitCache:
@@ -98,30 +96,36 @@ def forecast_splits(
     labels = cloud.draw_labels(mixture, generator.random((cloud.n_samples,)))
     draws = generator.random((len(components), 2 * n_random))
     return [
-        _best_split(cloud.points[labels == component], pairs, n_iter)
+        _best_split(cloud.points[labels == component], pairs, n_iter, cloud.pseudo_count)
         for component, pairs in zip(components, draws, strict=True)
     ]
 
 
-def _best_split(points: FloatArray, draws: FloatArray, n_iter: int) -> Split | None:
+def _best_split(
+    points: FloatArray, draws: FloatArray, n_iter: int, pseudo_count: float
+) -> Split | None:
     """Forecast the best split of the component that has these points (m, D)."""
     n_points, dim = points.shape
     if n_points < 2 * (dim + 2):
         return None
     centre = points.mean(0)
     gaps = points - centre
-    values, vectors = np.linalg.eigh(gaps.T @ gaps / n_points)
-    scale = np.sqrt(
-        np.maximum(values, max(SMALLEST_VARIANCE_RATIO * values[-1], SMALLEST_VARIANCE))
-    )
+    values, vectors = np.linalg.eigh(gaps.T @ gaps)
+    variances = (np.maximum(values, 0.0) + pseudo_count) / (n_points + pseudo_count)
+    scale = np.sqrt(np.maximum(variances, ROUNDING * variances[-1]))
+    if not scale[-1] > 0.0:
+        return None
     white = gaps @ (vectors / scale)
     starts = _starts(white, draws)
-    gain, weights, means, covariances = grow_parts(white, starts, n_iter, FORECAST_RIDGE)
+    gain, weights, means, covariances = grow_parts(
+        white, starts, n_iter, pseudo_count, 1.0 / scale**2
+    )
     if not math.isfinite(gain):
         return None
     root = vectors * scale
-    children = Mixture(weights, means @ root.T + centre, root @ covariances @ root.T)
-    return Split(gain, children)
+    children = root @ covariances @ root.T
+    children = 0.5 * (children + children.swapaxes(1, 2))
+    return Split(gain, Mixture(weights, means @ root.T + centre, children))
 
 
 def _starts(white: FloatArray, draws: FloatArray) -> FloatArray:
@@ -132,7 +136,7 @@ def _starts(white: FloatArray, draws: FloatArray) -> FloatArray:
     starts[range(dim), range(1, dim + 1)] = 1.0
     squares = [1 + dim + a * (a + 3) // 2 for a in range(dim)]
     starts[dim, squares] = 1.0
-    starts[dim, 0] = -dim
+    starts[dim, 0] = -(white * white).sum() / n_points
     pairs = white[np.minimum((draws * n_points).astype(np.int64), n_points - 1)]
     near, far = pairs[:n_random], pairs[n_random:]
     starts[dim + 1 :, 0] = 0.5 * (far**2 - near**2).sum(-1)

@@ -38,7 +38,7 @@ from study.config.sections import make_cell
 
 DATA_VERSION = 1
 TRAINING_VERSION = 2
-SCORING_VERSION = 4
+SCORING_VERSION = 5
 ID_DIGITS = 16
 # Whole floats below this are exact integers, and are hashed as such.
 _MAX_WHOLE = 1e15

@@ -121,8 +121,11 @@ def _factorize(weights, covariances, roots, inverse_roots, constants):
 
 
 @njit(forceinline=True)
-def _maximize(moments, roots, ridge, weights, means, covariances):
-    """Set the parameters from the frames' moments: one M-step."""
+def _maximize(moments, roots, pseudo_count, ridge, weights, means, covariances):
+    """Set the parameters from the frames' moments: one M-step.
+
+    The prior's pseudo-count draws every covariance towards the unit matrix; the ridge is added.
+    """
     k, dim = covariances.shape[:2]
     filled = means.shape[1]
     shift, middle, half = np.empty(dim), np.empty((dim, dim)), np.empty((dim, dim))
@@ -148,8 +151,21 @@ def _maximize(moments, roots, ridge, weights, means, covariances):
                 value = 0.0
                 for c in range(b + 1):
                     value += half[a, c] * roots[j, b, c]
+                value *= counts[j] / (counts[j] + pseudo_count)
                 covariances[j, a, b] = covariances[j, b, a] = value
-            covariances[j, a, a] += ridge
+            covariances[j, a, a] += pseudo_count / (counts[j] + pseudo_count) + ridge
+
+
+@njit(forceinline=True)
+def _penalties(roots, inverse_roots):
+    """Return the sum over components of tr inv(S) + log |S| - D: 0 for unit matrices."""
+    total = 0.0
+    for j in range(len(roots)):
+        for a in range(roots.shape[1]):
+            total += 2.0 * math.log(roots[j, a, a]) - 1.0
+            for b in range(a + 1):
+                total += inverse_roots[j, a, b] * inverse_roots[j, a, b]
+    return total
 
 
 def _compile_climb(stamp: str):
@@ -161,6 +177,7 @@ def _compile_climb(stamp: str):
         weights,
         means,
         covariances,
+        pseudo_count,
         ridge,
         rule,
         tol_nats,
@@ -169,14 +186,14 @@ def _compile_climb(stamp: str):
     ):
         """Run EM in place until `rule` ends it.
 
-        PLAIN: an iteration changes the log likelihood by less than `tol_nats`, as scikit-learn.
-        PROPOSAL: an iteration gains less than `tol_nats`, or the log likelihood, extrapolated
+        PLAIN: an iteration changes the objective by less than `tol_nats`, as scikit-learn.
+        PROPOSAL: an iteration gains less than `tol_nats`, or the objective, extrapolated
         generously, would end below `known`. PATIENT: what is left to gain, extrapolated from the
         last two gains, is at most `tol_nats`.
 
         Returns
         -------
-        log_likelihood : float
+        objective, log_likelihood : float
             Total, nats, before the last M-step.
         n_iter : int
             0 if a covariance is not positive definite.
@@ -187,29 +204,32 @@ def _compile_climb(stamp: str):
         k, dim = len(weights), blocks.shape[1]
         roots, inverse_roots = _unit_matrices(k, dim), _unit_matrices(k, dim)
         constants, moments = np.empty(k), np.empty((k, 1 + dim + dim * (dim + 1) // 2))
-        current, gain = -math.inf, math.inf
+        log_likelihood, current, gain = -math.inf, -math.inf, math.inf
         for iteration in range(1, max_iter + 1):
             if not _factorize(weights, covariances, roots, inverse_roots, constants):
-                return current, 0, UNFINISHED
+                return current, log_likelihood, 0, UNFINISHED
             previous, before = current, gain
-            current, _ = _pass(blocks, boxes, n_samples, means, inverse_roots, constants, moments)
-            _maximize(moments, roots, ridge, weights, means, covariances)
+            log_likelihood, _ = _pass(
+                blocks, boxes, n_samples, means, inverse_roots, constants, moments
+            )
+            current = log_likelihood - 0.5 * pseudo_count * _penalties(roots, inverse_roots)
+            _maximize(moments, roots, pseudo_count, ridge, weights, means, covariances)
             gain = current - previous
             ratio = gain / before if before > 0.0 else 0.0
             if rule == PLAIN:
                 if abs(gain) < tol_nats:
-                    return current, iteration, CONVERGED
+                    return current, log_likelihood, iteration, CONVERGED
             elif rule == PATIENT:
                 ratio = min(max(ratio, 0.0), 0.999)
                 if iteration > 1 and gain * max(1.0, ratio / (1.0 - ratio)) <= tol_nats:
-                    return current, iteration, CONVERGED
+                    return current, log_likelihood, iteration, CONVERGED
             elif iteration > 2:
                 ratio = min(max(ratio, 0.6), 0.97)
                 if current + 2.0 * gain * ratio / (1.0 - ratio) < known:
-                    return current, iteration, HOPELESS
+                    return current, log_likelihood, iteration, HOPELESS
                 if gain < tol_nats:
-                    return current, iteration, CONVERGED
-        return current, max_iter, UNFINISHED
+                    return current, log_likelihood, iteration, CONVERGED
+        return current, log_likelihood, max_iter, UNFINISHED
 
     return climb
 
@@ -220,14 +240,17 @@ climb = _compile_climb(SOURCE_STAMP)
 def _compile_score(stamp: str):
     @njit(cache=True)
     def score(blocks, boxes, n_samples, weights, means, covariances):
-        """Return log likelihood and label entropy (nats, in total); NaN if not a mixture."""
+        """Return penalties, log likelihood and label entropy (nats, in total); NaN on failure."""
         len(stamp)  # part of the key under which compiled code is kept
         k, dim = len(weights), blocks.shape[1]
         roots, inverse_roots = _unit_matrices(k, dim), _unit_matrices(k, dim)
         constants = np.empty(k)
         if not _factorize(weights, covariances, roots, inverse_roots, constants):
-            return math.nan, math.nan
-        return _pass(blocks, boxes, n_samples, means, inverse_roots, constants, np.empty((0, 0)))
+            return math.nan, math.nan, math.nan
+        log_likelihood, entropy = _pass(
+            blocks, boxes, n_samples, means, inverse_roots, constants, np.empty((0, 0))
+        )
+        return _penalties(roots, inverse_roots), log_likelihood, entropy
 
     return score
 

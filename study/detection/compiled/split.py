@@ -2,7 +2,8 @@
 
 Symbols: m whitened points y in D dimensions, S starts, F = 1 + D + D (D + 1) / 2 products of
 [1, y]: 1, then y_a, then y_a y_b with b <= a by rows. A part's log density is a linear form in
-them, leaving out -D/2 log(2 pi) throughout.
+them, leaving out -D/2 log(2 pi) throughout. The prior counts for `pseudo_count` points with the
+variances `prior` (D,), which is what the unit matrix of the whole cloud looks like from here.
 """
 
 from __future__ import annotations
@@ -82,29 +83,33 @@ def _to_shares(values, hard):
 
 
 @njit(forceinline=True)
-def moments_to_gaussian(moments, count, ridge, mean, covariance):
-    """Write the mean and covariance of sums (F,) of products."""
-    dim = len(mean)
+def moments_to_gaussian(moments, count, pseudo_count, prior, mean, covariance):
+    """Write the mean and covariance of sums (F,) of products, the prior's points included."""
+    dim, shrunk = len(mean), count / (count + pseudo_count)
     mean[:] = moments[1 : 1 + dim] / count
     at = 1 + dim
     for a in range(dim):
         for b in range(a + 1):
-            covariance[a, b] = moments[at] / count - mean[a] * mean[b]
+            covariance[a, b] = shrunk * (moments[at] / count - mean[a] * mean[b])
             covariance[b, a] = covariance[a, b]
             at += 1
-        covariance[a, a] += ridge
+        covariance[a, a] += (1.0 - shrunk) * prior[a]
 
 
 @njit(forceinline=True)
-def _to_form(moments, count, total, ridge, form):
-    """Write a part's log density as a form in the products; False if it has none."""
+def _to_form(moments, count, total, pseudo_count, prior, form):
+    """Write a part's log density as a form in the products; return its penalty, NaN if none.
+
+    The penalty is tr(P inv(S)) + log |inv(P) S| - D, P holding the prior's variances.
+    """
     dim = int((math.sqrt(8.0 * len(moments) + 1.0) - 3.0) / 2.0 + 0.5)
     mean, covariance = np.empty(dim), np.empty((dim, dim))
     root, inverse = np.zeros((dim, dim)), np.zeros((dim, dim))
-    moments_to_gaussian(moments, count, ridge, mean, covariance)
+    moments_to_gaussian(moments, count, pseudo_count, prior, mean, covariance)
     log_det = invert_root(covariance, root, inverse)
     if not math.isfinite(log_det):
-        return False
+        return math.nan
+    penalty = 2.0 * log_det
     form[:] = 0.0
     form[0] = math.log(count / total) - log_det
     at = 1 + dim
@@ -114,29 +119,32 @@ def _to_form(moments, count, total, ridge, form):
             for c in range(a, dim):
                 precision += inverse[c, a] * inverse[c, b]
             form[at] = -0.5 * precision if a == b else -precision
+            if a == b:
+                penalty += prior[a] * precision - math.log(prior[a]) - 1.0
             form[1 + a] += precision * mean[b]
             if a != b:
                 form[1 + b] += precision * mean[a]
             form[0] -= (0.5 if a == b else 1.0) * precision * mean[a] * mean[b]
             at += 1
-    return True
+    return penalty
 
 
 @njit(forceinline=True)
-def _to_forms(sums, totals, ridge, counts, moments, forms):
+def _to_forms(sums, totals, pseudo_count, prior, counts, moments, forms, penalties):
     """Do the M-step of each start from the first part's sums (S, F)."""
     size = len(totals)
     for start in range(len(sums)):
+        penalties[start] = 0.0
         moments[start, 0] = sums[start, :size]
         moments[start, 1] = totals - sums[start, :size]
         for part in range(2):
             counts[start, part] = max(moments[start, part, 0], SMALLEST_COUNT)
         for part in range(2):
-            found = _to_form(
-                moments[start, part], counts[start, part], counts[start].sum(), ridge,
-                forms[start, part],
+            penalties[start] += _to_form(
+                moments[start, part], counts[start, part], counts[start].sum(), pseudo_count,
+                prior, forms[start, part],
             )  # fmt: skip
-            if not found:
+            if math.isnan(penalties[start]):
                 counts[start, part] = 0.0
                 forms[start] = 0.0
                 break
@@ -160,14 +168,14 @@ def _log_total(first, second, n_points):
 
 def _compile_grow_parts(stamp: str):
     @njit(cache=True)
-    def grow_parts(points, starts, n_iter, ridge):
+    def grow_parts(points, starts, n_iter, pseudo_count, prior):
         """Run EM of two parts from every start at once on whitened points (m, D); keep the best.
 
         Returns
         -------
         gain : float
-            What two parts gain over one (nats, in total); -inf if a part is too small, and what
-            follows is zero then.
+            What two parts gain over one (nats of the objective, in total); -inf if a part is too
+            small, and what follows is zero then.
         weights : ndarray, shape (2,)
         means : ndarray, shape (2, D)
         covariances : ndarray, shape (2, D, D)
@@ -181,6 +189,7 @@ def _compile_grow_parts(stamp: str):
         values, other = np.empty(BLOCK), np.empty(BLOCK)
         counts, moments = np.zeros((n_starts, 2)), np.zeros((n_starts, 2, size))
         forms, totals = np.zeros((n_starts, 2, filled)), np.zeros(filled)
+        penalties, one = np.zeros(n_starts), np.zeros(filled)
         forms[:, 0, :size] = starts
         _fill_products(points, blocks)
         values[:] = 1.0
@@ -193,9 +202,12 @@ def _compile_grow_parts(stamp: str):
                     _evaluate(blocks[at], apart[start], values)
                     _to_shares(values, iteration == 0)
                     _add_products(blocks[at], values, sums[start])
-            _to_forms(sums, totals[:size], ridge, counts, moments, forms)
-        # One whitened Gaussian has mean log density -D/2, leaving out the same constant.
-        gains = np.full(n_starts, 0.5 * dim * len(points))
+            _to_forms(sums, totals[:size], pseudo_count, prior, counts, moments, forms, penalties)
+        whole = float(len(points))
+        penalty = _to_form(totals[:size], whole, whole, pseudo_count, prior, one)
+        gains = 0.5 * pseudo_count * (penalty - penalties)
+        for at in range(size):
+            gains -= one[at] * totals[at]
         for at in range(n_blocks):
             n_points = min(BLOCK, len(points) - at * BLOCK)
             for start in range(n_starts):
@@ -211,8 +223,9 @@ def _compile_grow_parts(stamp: str):
             weights[:] = counts[best] / counts[best].sum()
             for part in range(2):
                 moments_to_gaussian(
-                    moments[best, part], counts[best, part], ridge, means[part], covariances[part]
-                )
+                    moments[best, part], counts[best, part], pseudo_count, prior, means[part],
+                    covariances[part],
+                )  # fmt: skip
         return gains[best], weights, means, covariances
 
     return grow_parts

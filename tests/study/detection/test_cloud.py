@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from study.detection.cloud import Cloud, Mixture, group_neighbours
+from study.detection.cloud import Cloud, Mixture, group_neighbours, pseudo_count_of
 from study.detection.compiled import em as compiled_em
 from study.detection.compiled.block import BLOCK, exponential
+from study.detection.whitening import find_whitening
 
 
 def blobs(seed: int, *, n_samples: int = 1000, k: int = 6, dim: int = 3) -> np.ndarray:
@@ -56,7 +59,7 @@ def test_scores_are_those_of_the_closed_form(dim: int) -> None:
     joint = log_joint(cloud, mixture)
     density = logsumexp(joint, axis=1)
     posterior = np.exp(joint - density[:, None])
-    log_likelihood, entropy = cloud.score(mixture)
+    _, log_likelihood, entropy = cloud.score(mixture)
     assert log_likelihood == pytest.approx(density.sum(), rel=1e-12)
     assert entropy == pytest.approx(-(posterior * (joint - density[:, None])).sum(), abs=1e-8)
     labels, log_prob = cloud.judge(mixture)
@@ -74,15 +77,75 @@ def test_drawn_labels_follow_the_posterior() -> None:
     assert ((counts - 1000 * weights) ** 2 / (1000 * weights)).sum() < 13.8
 
 
-@pytest.mark.parametrize("cloud", [blobs, curve])
-def test_likelihood_never_falls(cloud) -> None:
-    data = Cloud(cloud(5))
-    mixture, path = start_of(data, 7), []
-    for _ in range(60):
-        step = data.climb(mixture, tol_nats=0.0, max_iter=1, ridge=1e-12)
+def whitened(points: np.ndarray) -> np.ndarray:
+    return find_whitening(points).to_white(points)
+
+
+KINDS = ("blobs", "curve", "surface", "heavy tails", "lattice", "copies")
+
+
+def draw(kind: str, n: int, dim: int, rng: np.random.Generator) -> np.ndarray:
+    points = rng.normal(size=(n, dim)) + 4.0 * rng.integers(4, size=(n, 1))
+    t = rng.normal(size=(n, 1))
+    if kind == "curve":
+        return np.sin(np.arange(1, dim + 1) * t) + t
+    if kind == "surface":
+        return np.sin(rng.normal(size=(2, dim)).T[None] @ rng.normal(size=(n, 2, 1)))[..., 0]
+    if kind == "heavy tails":
+        return points / np.abs(rng.normal(size=(n, 1)))
+    if kind == "lattice":
+        return points.round()
+    return points[rng.integers(n // 3, size=n)] if kind == "copies" else points
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(KINDS),
+    n=st.integers(60, 700),
+    dim=st.integers(1, 6),
+    k=st.integers(1, 12),
+    log_scale=st.integers(-8, 8),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_the_objective_never_falls(
+    kind: str, n: int, dim: int, k: int, log_scale: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    points = whitened(10.0**log_scale * draw(kind, n, dim, rng))
+    data = Cloud(points, pseudo_count=pseudo_count_of(n))
+    mixture, path = data.from_labels(rng.integers(k, size=n)), []
+    for _ in range(25):
+        step = data.climb(mixture, tol_nats=0.0, max_iter=1)
         mixture = step.mixture
-        path.append(step.log_likelihood)
-    assert np.diff(path).min() > -1e-6
+        path.append(step.objective)
+    assert np.diff(path).min() > -1e-9 * max(1.0, abs(path[-1]))
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3, 5])
+def test_the_objective_is_the_likelihood_less_the_penalties(dim: int) -> None:
+    cloud = Cloud(blobs(dim, dim=dim), pseudo_count=0.7)
+    mixture = start_of(cloud, 4)
+    precisions, (_, log_dets) = (
+        np.linalg.inv(mixture.covariances),
+        np.linalg.slogdet(mixture.covariances),
+    )
+    penalties = np.trace(precisions, axis1=1, axis2=2) + log_dets - dim
+    score = cloud.score(mixture)
+    assert score.objective == pytest.approx(score.log_likelihood - 0.35 * penalties.sum())
+    step = cloud.climb(mixture, tol_nats=0.0, max_iter=1)
+    assert step.objective == pytest.approx(score.objective, rel=1e-12)
+    assert step.log_likelihood == pytest.approx(score.log_likelihood, rel=1e-12)
+
+
+def test_a_component_needs_distinct_points_of_its_own() -> None:
+    rng = np.random.default_rng(0)
+    points = np.concatenate([rng.normal(size=(200, 2)), np.full((40, 2), 7.0)])
+    cloud = Cloud(points, pseudo_count=0.1)
+    apart = cloud.from_labels((cloud.order >= 200).astype(np.int64))
+    assert cloud.supported(apart).tolist() == [True, False]
+    few = cloud.from_labels((cloud.order < 2).astype(np.int64))
+    assert not cloud.supports(few)
+    assert cloud.supports(cloud.from_labels((cloud.order < 100).astype(np.int64)))
 
 
 def test_a_thin_component_costs_no_digits() -> None:
@@ -90,9 +153,9 @@ def test_a_thin_component_costs_no_digits() -> None:
     rng = np.random.default_rng(0)
     along, across = rng.normal(size=(2, 4000))
     line = np.column_stack([along, along + 1e-3 * across, along])
-    cloud = Cloud(np.concatenate([line, 1e3 + rng.normal(size=(10, 3))]))
+    cloud = Cloud(np.concatenate([line, 1e3 + rng.normal(size=(10, 3))]), ridge=1e-10)
     start = cloud.from_labels((cloud.order >= 4000).astype(np.int64))
-    end = cloud.climb(start, tol_nats=1e-9, max_iter=5, ridge=1e-10)
+    end = cloud.climb(start, tol_nats=1e-9, max_iter=5)
     gap = end.mixture.covariances[0] @ np.array([1.0, -1.0, 0.0])
     assert np.array([1.0, -1.0, 0.0]) @ gap == pytest.approx(1e-6 * across.var(), rel=1e-3)
 

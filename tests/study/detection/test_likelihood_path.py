@@ -19,7 +19,7 @@ def blobs() -> np.ndarray:
 def test_repair_makes_the_path_monotone() -> None:
     path = search_path(blobs(), k_min=1, k_max=6)
     good = path.fits[4].mixture
-    path.fits[4] = PathFit(good._replace(means=good.means + 3.0), 0.0, True)
+    path.fits[4] = PathFit(good._replace(means=good.means + 3.0), -1e9, 0.0, True)
     path.finish()
     levels = [path.fits[k].log_likelihood for k in sorted(path.fits)]
     assert path.n_repairs >= 1
@@ -27,8 +27,8 @@ def test_repair_makes_the_path_monotone() -> None:
 
 
 def test_search_counts_the_iterations_of_all_points() -> None:
-    cloud = Cloud(blobs())
-    path = PathSearch(cloud, np.random.default_rng(0), k_min=1, k_max=5)
+    cloud = Cloud(blobs(), pseudo_count=0.1)
+    path = PathSearch(cloud, np.random.default_rng(0), k_min=5, k_max=5)
     path.overfit(np.arange(900)[cloud.order] // 180)
     assert path.effort == 5 * path.n_iterations > 0
 

@@ -24,8 +24,8 @@ def test_two_clusters_are_found_in_one_component(dim: int) -> None:
     (split,) = forecast_splits(cloud, one, [0], rng)
     assert split is not None
     np.testing.assert_allclose(np.sort(split.children.means[:, 0]), [-3, 3], atol=0.25)
-    after, _ = cloud.score(split_component(one, 0, split.children))
-    assert after - cloud.score(one)[0] == pytest.approx(split.gain, rel=0.05)
+    after = cloud.score(split_component(one, 0, split.children)).objective
+    assert after - cloud.score(one).objective == pytest.approx(split.gain, rel=0.05)
 
 
 def test_too_few_points_have_no_split() -> None:
@@ -39,7 +39,7 @@ def test_parts_without_a_density_are_no_split() -> None:
     points = np.random.default_rng(0).normal(size=(200, 3)) * 1e160
     starts = np.zeros((2, 10))
     starts[[0, 1], [1, 2]] = 1.0
-    gain, weights, means, covariances = grow_parts(points, starts, 3, 1e-3)
+    gain, weights, means, covariances = grow_parts(points, starts, 3, 0.02, np.ones(3))
     assert gain == -np.inf
     assert not any(part.any() for part in (weights, means, covariances))
 
