@@ -43,13 +43,15 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Results:
-    """All tables of one sweep; `plan` has a row for each planned trial, finished or not.
+    """All tables of the sweep at `location`, a path or URI.
+
+    `plan` has a row for each planned trial, finished or not.
 
     Two objects are equal only if they are the same one, which lets summaries be remembered.
     Tables that were not kept (point galleries stay out of version control) are empty frames.
     """
 
-    path: Path
+    location: str
     manifest: Manifest
     plan: pd.DataFrame
     trials: pd.DataFrame
@@ -60,6 +62,11 @@ class Results:
     recall: pd.DataFrame
     points: pd.DataFrame
     nulls: pd.DataFrame
+
+    @property
+    def path(self) -> Path:
+        """The folder, where it is a local one."""
+        return Path(self.location)
 
 
 def load_manifest(path: str | Path) -> Manifest:
@@ -176,7 +183,7 @@ def load_results(path: str | Path) -> Results:
     if unknown:
         raise ResultsError(f"{path}: manifest.json names factors {unknown} that no trial has")
     return Results(
-        path=Path(path),
+        location=str(path),
         manifest=manifest,
         plan=read_table(path, "plan"),
         trials=trials,

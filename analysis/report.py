@@ -6,6 +6,7 @@ import argparse
 import base64
 import difflib
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -29,7 +30,7 @@ from analysis.page.render import (
 )
 from analysis.tables import tables
 from analysis.tables.tables import TABLES, NotTabulated, tables_of
-from study.results import ResultsError
+from study.results import ResultsError, printable
 
 Say = Callable[[str], None]
 FORMATS = ("html", "latex")
@@ -77,7 +78,7 @@ def write_report(
         A name in `only` or `formats` is not known.
     """
     wanted = _wanted(only, formats)
-    folder = Path(out) if out is not None else Path(path)
+    folder = _writable(_target(path, out))
     results = load_results(path)
     entry = _write_sweep(results, folder, wanted, formats=formats, say=say)
     return folder if only else _write_documents([entry], folder, [folder], formats)
@@ -109,14 +110,15 @@ def write_joint_report(
         The page, or its folder when there is none.
     """
     wanted = _wanted(only, formats)
-    names = [Path(path).resolve().name for path in paths]
+    names = [_name_of(path) for path in paths]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise UnknownNameError(f"two of the sweeps are both named {doubled[0]!r}; rename a folder")
     folders = [
-        Path(out) / name if out else Path(path) for name, path in zip(names, paths, strict=True)
+        _writable(_target(path, Path(out) / name if out else None))
+        for name, path in zip(names, paths, strict=True)
     ]
-    page_folder = Path(out) if out else Path(paths[0]).resolve().parent
+    page_folder = _writable(Path(out) if out else Path(paths[0]).resolve().parent)
     # All are read first: a bad folder is refused before minutes of drawing.
     loaded = [load_results(path) for path in paths]
     entries = []
@@ -125,6 +127,49 @@ def write_joint_report(
         entry = _write_sweep(results, folder, wanted, formats=formats, say=say)
         entries.append(replace(entry, at=f"{name}-"))
     return page_folder if only else _write_documents(entries, page_folder, folders, formats)
+
+
+def _target(path: str | Path, out: str | Path | None) -> Path:
+    """Return the local folder that is written to.
+
+    Raises
+    ------
+    ResultsError
+        The results are in a store, and nothing says where figures and page go.
+    """
+    if out is not None:
+        return Path(out)
+    if "://" in str(path):
+        raise ResultsError(
+            f"{path}: not on this machine; say where figures and page go, such as "
+            f"--out reports/{_name_of(path)}"
+        )
+    return Path(path)
+
+
+def _name_of(path: str | Path) -> str:
+    """Return the last part of a path or URI, without a URI's options."""
+    if "://" in str(path):
+        return str(path).partition("?")[0].rstrip("/").rpartition("/")[2]
+    return Path(path).resolve().name
+
+
+def _writable(folder: Path) -> Path:
+    """Check that a folder can be written before minutes of drawing; nothing is left in it.
+
+    Raises
+    ------
+    ResultsError
+        It cannot be made or written.
+    """
+    existing = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            return folder
+    except OSError as error:
+        raise ResultsError(
+            f"{folder}: cannot be written ({error.strerror or error}); --out DIR writes elsewhere"
+        ) from None
 
 
 def _wanted(only: Sequence[str], formats: Sequence[str]) -> set[str]:
@@ -177,7 +222,9 @@ def _write_sweep(
     if wanted == {*FIGURES, *TABLES}:
         start = time.perf_counter()
         cells = cell_pages(results)
-        keep_gallery(results)
+        # With --out nothing is written into the results: they may be another's.
+        if "://" not in results.location and folder.resolve() == results.path.resolve():
+            keep_gallery(results)
         say(f"{len(cells)} cells described ({time.perf_counter() - start:.1f} s)")
     return sweep_entry(results, entries, shown, cells)
 
@@ -267,7 +314,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FORMATS",
         help="html (default), latex (report.tex, each figure as PDF too), or both: html,latex",
     )
-    parser.add_argument("--out", metavar="DIR", help="folder to write to (default: PATH itself)")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="folder to write to (default: PATH itself; needed for s3://...)",
+    )
     parser.add_argument(
         "--why", metavar="FIGURE", help="print where a PNG or SVG figure comes from, and stop"
     )
@@ -278,7 +329,7 @@ def _print_why(image: str) -> int:
     try:
         facts = explain(image)
     except UnexplainedError as error:
-        print(f"analysis.report: {error}", file=sys.stderr)
+        print(f"analysis.report: {printable(error)}", file=sys.stderr)
         return 2
     for name, text in facts.items():
         print(f"{name}: {text}")
@@ -315,7 +366,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             written = write_joint_report(arguments.paths, **options)
     except (ResultsError, UnknownNameError, OSError) as error:
-        print(f"analysis.report: {error}", file=sys.stderr)
+        print(f"analysis.report: {printable(error)}", file=sys.stderr)
         return 2
     print(f"report: {written}")
     return 0

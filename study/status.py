@@ -21,8 +21,9 @@ from rich.text import Text
 
 from study.display.heartbeat import read_state
 from study.display.progress import format_duration
+from study.display.text import as_text
 from study.execution.exit_status import ExitStatus
-from study.results import WELL_ENDED, finished_ids, read_table
+from study.results import WELL_ENDED, finished_ids, printable, read_table
 from study.results.folder import ResultsError, ResultsFolder, open_folder, whole_location
 from study.results.lock import LEASE_S, RENEW_S, read_holder
 from study.results.record import drop_doubles
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 MAX_CELLS = 40
 # What is older than this was not written by a healthy run.
 STALE_S = 60.0
+_ENDED = ("trial_id", "status", "message", "finished_at")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,8 @@ class Status:
     n_controls_missing, n_controls_failed : int
     state : str
         "running", "silent" (a writer that gave no sign of life), "stopped" (one that died),
-        "unfinished" (nobody writes, trials are left) or "complete".
+        "unfinished" (nobody writes, trials are left), "unplanned" (nobody writes, and no plan
+        says what is left) or "complete".
     writer : str or None
         Who holds the folder.
     silent_s : float or None
@@ -103,9 +106,10 @@ def read_status(folder: ResultsFolder) -> Status:
     # The writer first: a run that ends meanwhile is then at worst called running once more.
     held, state = read_holder(folder), read_state(folder)
     plan = read_table(folder, "plan")
-    raw = folder.read_raw("trials", ["trial_id", "status", "message", "finished_at"])
+    raw = folder.read_raw("trials", [*plan.columns, "status", "message", "finished_at"])
     rows = drop_doubles("trials", raw.to_pandas())
-    trials = plan.merge(rows, on="trial_id", how="left")
+    has_plan = not plan.empty
+    trials = plan.merge(rows[[*_ENDED]], on="trial_id", how="left") if has_plan else rows
     controls = finished_ids(folder, "controls")
     ended = trials[trials["status"].notna()]
     wanted = set(ended.loc[ended["status"] == "done", "control_id"])
@@ -125,13 +129,19 @@ def read_status(folder: ResultsFolder) -> Status:
         causes=_causes(ended[~ended["status"].isin(WELL_ENDED)]),
         n_controls_missing=len(wanted - set(controls)),
         n_controls_failed=sum(controls.get(key, "done") != "done" for key in wanted),
-        state=alive or ("unfinished" if n_left else "complete"),
+        state=alive or _resting(has_plan=has_plan, n_left=n_left),
         writer=str(held[0]) if held else None,
         silent_s=silent_s,
         running=list(state.get("running", [])) if state else [],
         running_age_s=age_s,
         seconds_left=state.get("seconds_left") if state and alive == "running" else None,
     )
+
+
+def _resting(*, has_plan: bool, n_left: int) -> str:
+    if not has_plan:
+        return "unplanned"
+    return "unfinished" if n_left else "complete"
 
 
 def _judge(held: Any) -> tuple[str | None, float | None]:
@@ -203,25 +213,27 @@ def headline(status: Status) -> str:
         return f"Stopped {silent} ago or later, {again}. It was {status.writer}."
     if status.state == "unfinished":
         return f"Not running, {status.n_left} trials left: {again}."
+    if status.state == "unplanned":
+        return f"Not running, and plan.parquet holds no plan, so what is left is unknown: {again}."
     return "Complete: every trial has ended."
 
 
 def render(status: Status) -> RenderableType:
     """Draw the status for a terminal of any width."""
     early = f"{status.n_stopped} stopped early, " * (status.n_stopped > 0)
-    total = Text(
+    total = as_text(
         f"{status.name}: {status.n_done} of {status.n_trials} trials done, {early}"
         f"{status.n_not_done} not done, {status.n_left} left",
         style="bold",
     )
-    parts: list[RenderableType] = [total, Text(headline(status))]
+    parts: list[RenderableType] = [total, as_text(headline(status))]
     if status.running and status.state in ("running", "silent", "stopped"):
         parts.append(_running(status))
     parts.append(_cell_table(status))
     for cause in status.causes:
-        parts.append(Text(f"{cause.n_trials} x {cause.status}: {cause.cause}", style="red"))
+        parts.append(as_text(f"{cause.n_trials} x {cause.status}: {cause.cause}", style="red"))
         if cause.message != cause.cause:
-            parts.append(Text("  " + cause.message.replace("\n", "\n  "), style="dim"))
+            parts.append(as_text("  " + cause.message.replace("\n", "\n  "), style="dim"))
     n_missing, n_failed = status.n_controls_missing, status.n_controls_failed
     if n_missing or n_failed:
         parts.append(Text(f"Controls of done trials: {n_missing} missing, {n_failed} failed."))
@@ -243,7 +255,7 @@ def _running(status: Status) -> RenderableType:
             phase += f" {unit.get('n_counted', 0)}/{unit['n_trials']} trials done"
         elif unit.get("n_epochs"):
             phase += f" epoch {unit.get('epoch')}/{unit['n_epochs']}"
-        table.add_row(Text(f"  {unit.get('label', '?')}", style="cyan"), Text(phase))
+        table.add_row(as_text(f"  {unit.get('label', '?')}", style="cyan"), as_text(phase))
     return Group(Text(f"In work{when}:"), table)
 
 
@@ -255,7 +267,9 @@ def _cell_table(status: Status) -> Table:
     for cell, count in ordered[:MAX_CELLS]:
         done = f"{count['done']}/{count['trials']}"
         stopped = [str(count["stopped"] or "")] if status.n_stopped else []
-        table.add_row(cell, done, *stopped, str(count["not_done"] or ""), str(count["left"] or ""))
+        table.add_row(
+            as_text(cell), done, *stopped, str(count["not_done"] or ""), str(count["left"] or "")
+        )
     if len(ordered) > MAX_CELLS:
         table.add_row(f"and {len(ordered) - MAX_CELLS} more cells")
     return table
@@ -279,7 +293,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status = read_status(open_folder(whole_location(options.path.rstrip("/"))))
     except (ResultsError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         return ExitStatus.USAGE
     if options.json:
         print(json.dumps(asdict(status)))

@@ -24,10 +24,17 @@ from rich.console import Console
 from rich.table import Table
 
 from study.config import SweepError, read_resolved
+from study.display.text import as_text
 from study.execution.exit_status import ExitStatus
 from study.planning.units import Stack, Trial, expand, plan_controls, stage_versions
-from study.results import finished_ids, timestamp
-from study.results.folder import ResultsError, ResultsFolder, open_folder, whole_location
+from study.results import finished_ids, printable, timestamp
+from study.results.folder import (
+    ResultsError,
+    ResultsFolder,
+    first_line,
+    open_folder,
+    whole_location,
+)
 from study.results.provenance import provenance
 from study.results.record import CERTIFICATE, drop_doubles
 from study.results.tables import (
@@ -323,7 +330,7 @@ def verify(folder: ResultsFolder, trials: Sequence[Trial], console: Console) -> 
     verdicts = []
     context = multiprocessing.get_context("spawn")
     for index, trial in enumerate(trials, start=1):
-        console.print(f"trial {index} of {len(trials)}: {trial.cell} ...", highlight=False)
+        console.print(as_text(f"trial {index} of {len(trials)}: {trial.cell} ..."))
         with ProcessPoolExecutor(1, mp_context=context) as pool:
             try:
                 found = pool.submit(run_again, trial).result()
@@ -373,17 +380,16 @@ def _print_verdicts(verdicts: Sequence[Verdict], console: Console) -> None:
         result = verdict.result
         if verdict.n_differences:
             result += f" ({verdict.n_differences})"
-        table.add_row(verdict.cell, seeds, str(verdict.n_numbers), result, verdict.compared)
+        words = (verdict.cell, seeds, str(verdict.n_numbers), result, verdict.compared)
+        table.add_row(*map(as_text, words))
     console.print(table)
     for verdict in verdicts:
         for item in verdict.differences[:3]:
-            console.print(
+            line = (
                 f"  {verdict.trial_id} {item.table}.{item.column} {item.row}: "
-                f"recorded {item.recorded}, now {item.found}",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
+                f"recorded {item.recorded}, now {item.found}"
             )
+            console.print(as_text(line), soft_wrap=True)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -416,18 +422,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         trials = choose(folder, options.path, n_trials=options.n, seed=options.seed)
         verdicts = verify(folder, trials, console)
         outcome = certificate(PurePath(options.path).name, verdicts, seed=options.seed)
-        folder.write_bytes(CERTIFICATE, json.dumps(outcome, indent=1).encode())
     except (ResultsError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         return ExitStatus.USAGE
     _print_verdicts(verdicts, console)
-    console.print(
-        f"{outcome['n_equal']} of {len(verdicts)} trials equal, {outcome['n_numbers']:,} numbers; "
-        f"written to {options.path.rstrip('/')}/{CERTIFICATE}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    where = _write_certificate(folder, outcome, f"{options.path.rstrip('/')}/{CERTIFICATE}")
+    summary = f"{outcome['n_equal']} of {len(verdicts)} trials equal, {outcome['n_numbers']:,}"
+    console.print(as_text(f"{summary} numbers; {where}"), soft_wrap=True)
     return ExitStatus.DONE if outcome["equal"] else ExitStatus.FAILED
+
+
+def _write_certificate(folder: ResultsFolder, outcome: Mapping[str, Any], place: str) -> str:
+    """Write the certificate, and say where; what was found does not depend on it."""
+    try:
+        folder.write_bytes(CERTIFICATE, json.dumps(outcome, indent=1).encode())
+    except OSError as error:
+        return f"not written down, since {place} cannot be written ({first_line(error)})"
+    return f"written to {place}"
 
 
 if __name__ == "__main__":

@@ -80,8 +80,13 @@ _SETTINGS: Any = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Apply the figures' settings inside a with block; nothing changes outside it."""
-    with mpl.rc_context(_SETTINGS):
+    """Apply the figures' settings inside a with block; nothing changes outside it.
+
+    They are matplotlib's own and those above, whatever its user has set.
+    """
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_SETTINGS)
         yield
 
 

@@ -42,7 +42,7 @@ def suggestions(results: Results) -> pd.DataFrame:
     """
     if search_of(results) is None:
         return pd.DataFrame()
-    frame = read_table(results.path, "suggestions").sort_values(["objective", "suggestion"])
+    frame = read_table(results.location, "suggestions").sort_values(["objective", "suggestion"])
     points = [
         {name.rpartition(".")[2]: _plain(value) for name, value in json.loads(text).items()}
         for text in frame["point"]

@@ -22,7 +22,7 @@ def keep_gallery(results: Results, *, n_points: int = KEPT_POINTS) -> Path | Non
     Path or None
         The file; None where the folder holds no points of its own, or is not a local one.
     """
-    folder = open_folder(results.path)
+    folder = open_folder(results.location)
     points = read_table(folder, "points")
     chosen = summary.representative_trial(results)
     if points.empty or chosen is None or not folder.is_local:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import importlib.resources
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +18,7 @@ from analysis.page import answer
 from analysis.page.cells import CellPage, packed
 from analysis.tables.tables import Table
 from analysis.wording import notes as captions
+from study.results import CERTIFICATE, open_folder
 
 _HERE = Path(__file__).parent
 # Nobody reads more rows without the script that sorts and filters them, which can unpack them too.
@@ -106,26 +106,35 @@ def _provenance(results: Results) -> list[tuple[str, str]]:
     found.append(("rows made by commit", ", ".join(map(str, commits)) or "not recorded"))
     if trials["dirty"].fillna(False).astype(bool).any():
         found.append(("warning", "some rows were made by code that was not committed"))
-    found.append(("verification", certificate(results.path)))
+    found.append(("verification", certificate(results.location)))
     return found
 
 
-def certificate(folder: Path) -> str:
-    """Say what `python -m study.verify` found when it last recomputed trials of this folder."""
-    path = folder / "verify.json"
-    if not path.is_file():
-        return "none yet; python -m study.verify recomputes some trials and compares"
+def certificate(location: str | Path) -> str:
+    """Say what `python -m study.verify` found when it last recomputed trials of a folder.
+
+    Parameters
+    ----------
+    location : path or URI
+    """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = open_folder(location).read_object(CERTIFICATE)
+    except FileNotFoundError:
+        return "none yet; python -m study.verify recomputes some trials and compares"
     except (OSError, ValueError) as error:
-        return f"verify.json cannot be read ({error})"
-    if not isinstance(content, dict):
-        return "verify.json is not a certificate"
+        return f"{CERTIFICATE} cannot be read ({str(error).partition(chr(10))[0]})"
     plain = {name: value for name, value in content.items() if not isinstance(value, (dict, list))}
     counted = {name: len(value) for name, value in content.items() if isinstance(value, list)}
     return "; ".join(
-        f"{name.replace('_', ' ')}: {value}" for name, value in (plain | counted).items()
+        f"{name.replace('_', ' ')}: {_certified(value)}"
+        for name, value in (plain | counted).items()
     )
+
+
+def _certified(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    return str(value)
 
 
 def table_entry(name: str, table: Table) -> TableEntry:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -70,8 +71,13 @@ def state_of(progress: SweepProgress) -> dict[str, Any]:
 def read_state(folder: ResultsFolder) -> dict[str, Any] | None:
     """Read the file; None if there is none, or it makes no sense."""
     try:
-        with folder.filesystem.open_input_stream(f"{folder.path}/{STATE_NAME}") as stream:
-            state = json.loads(stream.read())
+        state = folder.read_object(STATE_NAME)
     except (OSError, ValueError):
         return None
-    return state if isinstance(state, dict) else None
+    running, left_s = state.get("running"), state.get("seconds_left")
+    listed = running if isinstance(running, list) else []
+    is_number = isinstance(left_s, int | float) and math.isfinite(left_s)
+    return state | {
+        "running": [unit for unit in listed if isinstance(unit, dict)],
+        "seconds_left": left_s if is_number else None,
+    }

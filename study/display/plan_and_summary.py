@@ -11,9 +11,10 @@ from rich.table import Table
 
 from study.config import Sweep
 from study.display.progress import format_duration
+from study.display.text import as_text
 from study.planning.estimate import Estimate
 from study.planning.units import Trial, Unit
-from study.results import PROTOCOLS, WELL_ENDED, count_columns
+from study.results import PROTOCOLS, WELL_ENDED, count_columns, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,7 +105,7 @@ def coverage_table(trials: pd.DataFrame) -> Table:
         done = rows[rows["status"] == "done"]
         shown = [source for source in SUMMARY_SOURCES if _is_counted(done, source)]
         for line, source in enumerate(shown or [""]):
-            name = (str(cell), f"{len(done)}/{len(rows)}") if line == 0 else ("", "")
+            name = (as_text(cell), f"{len(done)}/{len(rows)}") if line == 0 else ("", "")
             values = (_coverage_text(done, source, protocol) for protocol in PROTOCOLS)
             table.add_row(*name, SOURCE_NAMES.get(source, source), *(values if source else ()))
         table.add_section()
@@ -138,7 +139,7 @@ def failure_causes(trials: pd.DataFrame) -> dict[str, int]:
     """
     bad = trials[~trials["status"].isin(WELL_ENDED)]
     causes = [
-        f"{status}: {str(message).strip().splitlines()[-1]}"
+        f"{status}: {printable(str(message).strip().splitlines()[-1])}"
         for status, message in zip(bad["status"], bad["message"].fillna("no message"), strict=True)
     ]
     return dict(Counter(causes).most_common())

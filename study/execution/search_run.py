@@ -10,6 +10,7 @@ from rich.table import Table
 
 from study.config import Sweep, SweepError
 from study.display.progress import make_display, plan_progress
+from study.display.text import as_text
 from study.execution.exit_status import ExitStatus
 from study.execution.run import (
     SweepRun,
@@ -186,8 +187,8 @@ def _print_best(current: SweepRun) -> None:
     table = Table("best cell", "objective", "mean", "on fresh seeds", box=None, pad_edge=False)
     for _, row in best.head(MAX_BEST).iterrows():
         table.add_row(
-            row["cell"],
-            row["objective"],
+            as_text(row["cell"]),
+            as_text(row["objective"]),
             _with_error(row["value"], row["se"], row["n"]),
             _with_error(row["fresh_value"], row["fresh_se"], row["fresh_n"]),
         )

@@ -43,8 +43,14 @@ if TYPE_CHECKING:
     from study.results.folder import (
         open_folder as open_folder,
     )
+    from study.results.plain_text import (
+        printable as printable,
+    )
     from study.results.provenance import (
         timestamp as timestamp,
+    )
+    from study.results.record import (
+        CERTIFICATE as CERTIFICATE,
     )
     from study.results.record import (
         finished_ids as finished_ids,
@@ -108,8 +114,10 @@ _MODULES = {
         "join_location",
         "open_folder",
     ),
+    "plain_text": ("printable",),
     "provenance": ("timestamp",),
     "record": (
+        "CERTIFICATE",
         "finished_ids",
         "read_certificate",
         "read_table",
@@ -131,6 +139,7 @@ _MODULES = {
 }
 _PLACES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
+    "CERTIFICATE",
     "COMPARED_ENDPOINTS",
     "CONFIG_FIELDS",
     "ENDPOINTS",
@@ -152,6 +161,7 @@ __all__ = [
     "is_larger_better",
     "join_location",
     "open_folder",
+    "printable",
     "read_certificate",
     "read_table",
     "recorded",

@@ -33,6 +33,19 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
 READERS = 16
 # A folder of the driver's node, as workers name it that reach it through Ray alone.
 MOST_LISTINGS = 5
+# No manifest, lock or certificate is larger.
+MOST_SMALL_BYTES = 64 * 2**20
+_MANIFEST: dict[str, type] = {
+    "name": str,
+    "question": str,
+    "factors": list,
+    "sweep": dict,
+    "sweep_hash": str,
+    "commit": str,
+    "n_trials": int,
+    "versions": dict,
+}
+_KINDS = {str: "text", list: "list", dict: "mapping", int: "whole number"}
 _PART_ID = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 
 Result = TypeVar("Result")
@@ -172,8 +185,7 @@ class ResultsFolder:
         """
         path = f"{self.path}/manifest.json"
         try:
-            with self.filesystem.open_input_stream(path) as stream:
-                manifest = json.loads(stream.read())
+            manifest = self.read_object("manifest.json")
         except FileNotFoundError:
             raise ResultsError(
                 f"{self.path}: no manifest.json here; expected the folder of a sweep, "
@@ -181,10 +193,48 @@ class ResultsFolder:
             ) from None
         except (ValueError, OSError) as error:
             raise ResultsError(f"{path}: cannot be read ({first_line(error)})") from None
-        if not isinstance(manifest, dict):
-            raise ResultsError(f"{path}: cannot be read (not a JSON object)")
+        for name, kind in _MANIFEST.items():
+            if not isinstance(manifest.get(name, kind()), kind):
+                raise ResultsError(f"{path}: cannot be read ({name} is not a {_KINDS[kind]})")
+        if not all(isinstance(name, str) for name in manifest.get("factors", [])):
+            raise ResultsError(f"{path}: cannot be read (factors are not all text)")
         check_version(path, manifest.get("schema_version"))
         return manifest
+
+    def read_small(self, name: str) -> bytes:
+        """Read a small file whole.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is none.
+        OSError
+            It cannot be read, is not a regular file (a pipe of this name would never end) or has
+            more than `MOST_SMALL_BYTES`.
+        """
+        path = f"{self.path}/{name}"
+        info = self.filesystem.get_file_info(path)
+        if info.type == pafs.FileType.NotFound:
+            raise FileNotFoundError(path)
+        if info.type != pafs.FileType.File:
+            raise OSError(f"{path} is not a regular file")
+        with self.filesystem.open_input_stream(path) as stream:
+            content = stream.read(MOST_SMALL_BYTES + 1)
+        if len(content) > MOST_SMALL_BYTES:
+            raise OSError(f"{path} has more than {MOST_SMALL_BYTES:,} bytes")
+        return bytes(content)
+
+    def read_object(self, name: str) -> dict[str, Any]:
+        """Read a small file that holds a JSON object.
+
+        Raises
+        ------
+        OSError
+            As `read_small`.
+        ValueError
+            It holds something else.
+        """
+        return parse_object(self.read_small(name))
 
     def list_files(self, folder: str = "", *, recursive: bool = False) -> list[pafs.FileInfo]:
         """List what lies in a folder of this one; nothing if it is not there."""
@@ -195,11 +245,15 @@ class ResultsFolder:
     def part_files(self, table_name: str) -> list[str]:
         """List the files that hold a table, compacted first, then parts by name."""
         found = self.list_files(part_folder(table_name))
-        parts = sorted(info.path for info in found if info.path.endswith(".parquet"))
-        compacted = f"{self.path}/{table_name}.parquet"
-        if self.filesystem.get_file_info(compacted).type == pafs.FileType.File:
-            return [compacted, *parts]
-        return parts
+        compacted = self.filesystem.get_file_info(f"{self.path}/{table_name}.parquet")
+        parts = sorted(
+            (info for info in found if info.path.endswith(".parquet")), key=lambda info: info.path
+        )
+        listed = [info for info in (compacted, *parts) if info.type != pafs.FileType.NotFound]
+        strange = next((info for info in listed if info.type != pafs.FileType.File), None)
+        if strange is not None:
+            raise DamagedFileError(strange.path, "it is not a regular file")
+        return [info.path for info in listed]
 
     def read_raw(self, table_name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read every row of a table as written, doubles included, oldest file first.
@@ -279,6 +333,17 @@ class ResultsFolder:
             raise DamagedFileError(path, first_line(error)) from error
 
 
+def parse_object(content: bytes) -> dict[str, Any]:
+    """Parse a JSON object; ValueError for anything else, however deeply nested."""
+    try:
+        found = json.loads(content)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(found, dict):
+        raise ValueError("not a JSON object")
+    return found
+
+
 def part_folder(table_name: str) -> str:
     """Say where a table's parts lie."""
     return "weights" if table_name == "weights" else f"parts/{table_name}"
@@ -341,7 +406,7 @@ def check_version(path: str, found: object) -> None:
     """
     try:
         version = int(found)  # type: ignore[call-overload]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         version = 0
     if version < 1:
         raise DamagedFileError(path, f"schema_version {found!r}")

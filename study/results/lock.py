@@ -29,7 +29,7 @@ from pathlib import Path
 
 import pyarrow.fs as pafs
 
-from study.results.folder import ResultsError, ResultsFolder, first_line
+from study.results.folder import ResultsError, ResultsFolder, first_line, parse_object
 from study.results.process import Process
 from study.results.provenance import timestamp
 
@@ -111,8 +111,7 @@ def read_holder(folder: ResultsFolder, name: str = LOCK_NAME) -> tuple[Holder, f
     place = f"{folder.path}/{name}"
     try:
         # Opened first: over NFS that asks the server again, and the time below is then fresh.
-        with folder.filesystem.open_input_stream(place) as stream:
-            holder = _parse(stream.read())
+        holder = _parse(folder.read_small(name))
         info = folder.filesystem.get_file_info(place)
     except FileNotFoundError:
         return None
@@ -124,9 +123,9 @@ def _parse(content: bytes) -> Holder:
     """Read a lock file; one that makes no sense is nobody's, and only its age counts."""
     names = [field.name for field in fields(Holder) if field.name != "pid"]
     try:
-        raw = json.loads(content)
-        return Holder(pid=int(raw["pid"]), **{name: str(raw[name]) for name in names})
-    except (ValueError, KeyError, TypeError):
+        raw = parse_object(content)
+        return Holder(pid=int(raw["pid"]), **{name: str(raw[name])[:500] for name in names})
+    except (ValueError, KeyError, TypeError, OverflowError):
         return Holder(pid=0, **{**dict.fromkeys(names, ""), "command": "unreadable lock"})
 
 

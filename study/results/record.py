@@ -19,7 +19,6 @@ loses or doubles a row. Reading takes no lock.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,8 +170,6 @@ def read_certificate(location: str | Path | ResultsFolder) -> dict[str, Any] | N
     """
     folder = location if isinstance(location, ResultsFolder) else open_folder(location)
     try:
-        with folder.filesystem.open_input_stream(f"{folder.path}/{CERTIFICATE}") as stream:
-            found = json.loads(stream.read())
+        return folder.read_object(CERTIFICATE)
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
