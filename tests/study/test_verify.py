@@ -15,7 +15,7 @@ import study.execution.run
 import study.planning.trials
 import study.verify
 from study.execution.trainable import unit_events
-from study.results import open_folder, read_certificate
+from study.results import ResultsFolder, open_folder, read_certificate
 from study.results.tables import SCHEMAS
 from study.sweep import main
 from study.verify import compare_rows
@@ -155,3 +155,17 @@ def test_elsewhere_a_curve_may_end_a_little_later(length: int, n_differences: in
 def test_the_shared_part_of_two_curves_is_compared() -> None:
     _, unlike = compare_rows("counts", _curve(10), _curve(11, likelihood=-2.5), exactly=False)
     assert [each.column for each in unlike] == ["log_likelihood"] * 10
+
+
+def test_a_verdict_outlives_a_folder_that_cannot_be_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(ResultsFolder, "write_bytes", refuse)
+    assert study.verify.main([str(folder), "-n", "1"]) == 0
+    text = capsys.readouterr().out
+    assert "1 of 1 trials equal" in text
+    assert "not written down" in text
+    assert "Permission denied" in text
