@@ -182,7 +182,7 @@ def _wanted(only: Sequence[str], formats: Sequence[str]) -> set[str]:
     """
     strange = [name for name in formats if name not in FORMATS]
     if strange:
-        raise UnknownNameError(f"--format: {strange[0]!r} is none of {', '.join(FORMATS)}")
+        raise UnknownNameError(f"--format: {strange[0]!r} is not one of {', '.join(FORMATS)}")
     wanted: set[str] = set()
     for name in only:
         names = _numbers().get(name.upper(), (name,))
@@ -291,28 +291,30 @@ def _remove(stem: Path, kinds: Sequence[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m analysis.report",
-        description="Write figures (PNG, SVG), tables (CSV, Markdown, LaTeX) and report.html.",
+        description="Write figures (PNG, SVG), tables (CSV, Markdown, LaTeX) and report.html "
+        "for a results folder.",
     )
     parser.add_argument(
         "paths",
         nargs="*",
         metavar="PATH",
-        help="results folder of a sweep, such as results/latent_dims; several: one page over "
-        "them all, in the folder that holds the first",
+        help="results folder of a sweep, such as results/latent_dims; for several, one page over "
+        "all of them is written to the folder that holds the first",
     )
     numbers = ", ".join(f"{number} {'/'.join(names)}" for number, names in _numbers().items())
     parser.add_argument(
         "--only",
         default="",
         metavar="NAMES",
-        help="only these figures and tables, comma-separated; the page is then left as it is. "
+        help="write only these figures and tables, separated by commas, and leave the page as "
+        "it is. "
         f"Figures: {', '.join(FIGURES)}. Tables: {', '.join(TABLES)}. Or numbers: {numbers}",
     )
     parser.add_argument(
         "--format",
         default="html",
         metavar="FORMATS",
-        help="html (default), latex (report.tex, each figure as PDF too), or both: html,latex",
+        help="html (default), latex (report.tex, and each figure as PDF), or both: html,latex",
     )
     parser.add_argument(
         "--out",
@@ -320,7 +322,7 @@ def _parser() -> argparse.ArgumentParser:
         help="folder to write to (default: PATH itself; needed for s3://...)",
     )
     parser.add_argument(
-        "--why", metavar="FIGURE", help="print where a PNG or SVG figure comes from, and stop"
+        "--why", metavar="FIGURE", help="print where a PNG or SVG figure comes from, and exit"
     )
     return parser
 

@@ -1,7 +1,7 @@
-"""What editors and readers know of a sweep file: its JSON schema and its table of fields.
+"""Write what editors and readers know about sweep files: the JSON schema and the table of fields.
 
 `python -m study.schema` writes both; `python -m study.schema --check` fails if one is stale.
-The schema keeps to draft 7, the one that editors' YAML extensions support whole.
+The schema keeps to draft 7, which the YAML extensions of editors support in full.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def build_schema() -> dict[str, Any]:
                 "name": {
                     "type": "string",
                     "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$",
-                    "description": "Names the folder of the results.",
+                    "description": "Name of the sweep and of its results folder.",
                 },
-                "question": {**_TEXT, "description": "What the sweep is to answer."},
+                "question": {**_TEXT, "description": "What the sweep should answer."},
                 **level,
                 "blocks": _list_of(_ref("block"), "Sub-grids whose union is run."),
                 "exclude": _list_of(
@@ -205,7 +205,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         1 if `--check` finds a stale file.
     """
     parser = argparse.ArgumentParser(prog="python -m study.schema", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if stale")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail if a file is stale"
+    )
     options = parser.parse_args(argv)
     stale = [
         path

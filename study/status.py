@@ -1,7 +1,7 @@
-"""Say how far a sweep is: `python -m study.status results/NAME`, from anywhere, reading only.
+"""Report how far a sweep is: `python -m study.status results/NAME`, from anywhere, only reading.
 
-Done, failed and left are counted in the tables; what is running is what the run last wrote of
-itself, and how long ago that was is said. Exit status: 0, or 2 if the folder cannot be read.
+Done, failed and remaining trials are counted in the tables; what is running is what the run itself
+last wrote, with its age. Exit status: 0, or 2 if the folder cannot be read.
 """
 
 from __future__ import annotations
@@ -196,21 +196,21 @@ def _causes(bad: pd.DataFrame) -> list[Cause]:
 
 
 def headline(status: Status) -> str:
-    """Say the state of the run in a sentence; what is not fresh is called so."""
+    """Return the state of the run as a sentence, which says so where it is not fresh."""
     silent = format_duration(status.silent_s)
     again = "run the same command to continue"
     if status.state == "running":
         left = ""
         if status.seconds_left is not None:
             left = f", about {format_duration(status.seconds_left)} left"
-        return f"Running{left}: {status.writer} (sign of life {silent} ago)."
+        return f"Running{left}: {status.writer} (last heartbeat {silent} ago)."
     if status.state == "silent":
         return (
-            f"No sign of life for {silent}, so perhaps not running any more: {status.writer}. "
-            f"From {format_duration(LEASE_S)} on the folder can be taken over: {again}."
+            f"No heartbeat for {silent}, so perhaps no longer running: {status.writer}. "
+            f"After {format_duration(LEASE_S)} the folder can be taken over: {again}."
         )
     if status.state == "stopped":
-        return f"Stopped {silent} ago or later, {again}. It was {status.writer}."
+        return f"Stopped at most {silent} ago; {again}. It was {status.writer}."
     if status.state == "unfinished":
         return f"Not running, {status.n_left} trials left: {again}."
     if status.state == "unplanned":
@@ -256,7 +256,7 @@ def _running(status: Status) -> RenderableType:
         elif unit.get("n_epochs"):
             phase += f" epoch {unit.get('epoch')}/{unit['n_epochs']}"
         table.add_row(as_text(f"  {unit.get('label', '?')}", style="cyan"), as_text(phase))
-    return Group(Text(f"In work{when}:"), table)
+    return Group(Text(f"Running{when}:"), table)
 
 
 def _cell_table(status: Status) -> Table:
@@ -285,10 +285,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="python -m study.status",
-        description="Say how far a sweep is: done, running, failed with causes, left. Reads only.",
+        description="Report how far a sweep is: trials done, running, failed (with causes) and "
+        "left. Only reads.",
     )
     parser.add_argument("path", help="results folder or s3:// URI, such as results/latent_dims")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
     options = parser.parse_args(argv)
     try:
         status = read_status(open_folder(whole_location(options.path.rstrip("/"))))

@@ -1,7 +1,7 @@
 """Submit a sweep to a cluster: `python -m study.submit sweeps/latent_dims.yaml --to ray`.
 
-`status`, `logs` and `stop` with a job's name look after one on a Ray cluster. Exit status: that of
-the sweep when its log is followed to the end, 0 when it was submitted or shown, 2 when not.
+`status`, `logs` and `stop` with a job's name manage a job on a Ray cluster. Exit status: that of
+the sweep when its log is followed to the end, 0 when it was submitted or shown, 2 when it was not.
 """
 
 from __future__ import annotations
@@ -34,26 +34,32 @@ def build_parser() -> argparse.ArgumentParser:
     """Describe the command line that submits."""
     parser = argparse.ArgumentParser(
         prog="python -m study.submit",
-        description="Run a sweep on a cluster. After that: submit status|logs|stop JOB.",
+        description="Run a sweep on a cluster. Later, 'submit status|logs|stop JOB' manages a "
+        "job on a Ray cluster.",
     )
     add = parser.add_argument
     add("file", type=Path, help="sweep file, such as sweeps/latent_dims.yaml")
-    add("--to", choices=("ray", "slurm", "kubernetes"), required=True, help="what runs the job")
+    add("--to", choices=("ray", "slurm", "kubernetes"), required=True, help="where the job runs")
     add("--print", action="store_true", help="print what would be submitted, submit nothing")
-    add("--set", dest="overrides", metavar="FIELD=VALUE", action="append", default=[])
+    add("--set", dest="overrides", metavar="FIELD=VALUE", action="append", default=[],
+        help="fix a field for this run, such as training.epochs=20 (repeatable)")  # fmt: skip
     add("--smoke", action="store_true", help="shrink the sweep to about a minute")
     add("--limit", type=int, metavar="N", help="start at most N trials")
     add("--retry-failed", action="store_true", help="run failed and timed-out trials again")
     add(
         "--results",
         metavar="DIR",
-        help="path that all nodes share, or s3:// URI (default: ./results where the job runs on "
-        "this machine or its shared disks)",
+        help="path that all nodes share, or s3:// URI (default: ./results, if the job runs "
+        "on this machine or its shared disks)",
     )
-    add("--python", help="interpreter on the nodes (default: python; slurm: this one)")
-    add("--cpus", type=int, default=4, help="processors of a task or worker (default: 4)")
-    add("--gpus", type=int, default=0, help="GPUs of a task or worker (default: 0)")
-    add("--memory-gb", type=int, help="memory of a task or worker (kubernetes: 8)")
+    add("--python", help="Python interpreter on the nodes (default: python; slurm: this one)")
+    add("--cpus", type=int, default=4, help="CPUs per task or worker (default: 4)")
+    add("--gpus", type=int, default=0, help="GPUs per task or worker (default: 0)")
+    add(
+        "--memory-gb",
+        type=int,
+        help="memory in GB per task or worker (default: the cluster's; kubernetes: 8)",
+    )
     _add_ray(parser)
     _add_slurm(parser)
     _add_kubernetes(parser)
@@ -63,36 +69,48 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_ray(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("--to ray").add_argument
     _add_server(add)
-    add("--name", help="the job's name (default: the sweep's, with the time)")
+    add("--name", help="name of the job (default: the sweep's, with the time)")
     add("--detach", action="store_true", help="do not follow the log")
-    add("--pip", action="store_true", help="install constraints.txt on the nodes (needs network)")
+    add(
+        "--pip",
+        action="store_true",
+        help="install constraints.txt on the nodes (needs a network there)",
+    )
 
 
 def _add_server(add: Any) -> None:
-    add("--address", default=None, help=f"Ray's job server (default: {DEFAULT_ADDRESS})")
+    add(
+        "--address", default=None, help=f"address of Ray's job server (default: {DEFAULT_ADDRESS})"
+    )
     add("--insecure", action="store_true", help="allow plain http to another machine")
 
 
 def _add_slurm(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("--to slurm").add_argument
-    add("--layout", choices=("array", "symmetric", "apart"), default="array")
+    add("--layout", choices=("array", "symmetric", "apart"), default="array",
+        help="independent tasks, or one Ray over all nodes (default: array)")  # fmt: skip
     add("--tasks", type=int, default=1, help="tasks of the array, or nodes (default: 1)")
-    add("--time", default="04:00:00", help="time limit of one run (default: 04:00:00)")
-    add("--partition")
-    add("--account")
+    add("--time", default="04:00:00", help="time limit per task (default: 04:00:00)")
+    add("--partition", help="Slurm partition to run in")
+    add("--account", help="Slurm account to charge")
 
 
 def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("--to kubernetes").add_argument
     add("--image", help="container image with the project and its packages")
-    add("--folder", default="/app", help="the project's folder in the image (default: /app)")
-    add("--code", metavar="URI", help="zip file of the project, if the image does not hold it")
-    add("--namespace")
-    add("--workers", type=int, default=1, help="pods that train (default: 1)")
+    add("--folder", default="/app", help="folder of the project in the image (default: /app)")
+    add("--code", metavar="URI", help="zip file of the project, if the image does not contain it")
+    add("--namespace", help="Kubernetes namespace (default: that of kubectl)")
+    add("--workers", type=int, default=1, help="number of pods that train (default: 1)")
     add("--secret", action="append", default=[], metavar="NAME", help="Kubernetes secret whose "
         "keys become environment variables (repeatable)")  # fmt: skip
-    add("--claim", metavar="NAME:/PATH", help="volume claim, mounted on every pod")
-    add("--deadline-h", type=float, default=24.0, help="hours after which it ends (default: 24)")
+    add("--claim", metavar="NAME:/PATH", help="volume claim to mount on every pod")
+    add(
+        "--deadline-h",
+        type=float,
+        default=24.0,
+        help="hours after which the job is ended (default: 24)",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -120,7 +138,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return ExitStatus.USAGE
     except KeyboardInterrupt:
-        print("\nThe job goes on; stop it with: python -m study.submit stop JOB", file=sys.stderr)
+        print(
+            "\nThe job continues; stop it with: python -m study.submit stop JOB", file=sys.stderr
+        )
         return ExitStatus.STOPPED
 
 
@@ -198,7 +218,7 @@ def _arguments(options: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _environment() -> tuple[tuple[str, str], ...]:
-    """Say which code is sent, for every row that it makes."""
+    """Return the commit that is sent, which every row will name."""
     from study.results.provenance import provenance
 
     made_by = provenance()
@@ -344,12 +364,14 @@ def _give(text: str, command: Sequence[str], options: argparse.Namespace, *, wha
         print(text, end="")
         return ExitStatus.DONE
     if shutil.which(command[0]) is None:
-        raise JobError(f"{what} is not on this machine; print the text with --print instead")
+        raise JobError(
+            f"{what} is not installed on this machine; print the text with --print instead"
+        )
     done = subprocess.run(command, input=text, capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         if "AlreadyExists" in done.stderr or "already exists" in done.stderr:
-            reason = f"{reason}; give another --name, or delete the old one"
+            reason = f"{reason}; use another --name, or delete the old job"
         raise JobError(f"{what} refused the job: {reason}")
     print(done.stdout.strip())
     return ExitStatus.DONE

@@ -108,7 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     screen = parser.add_mutually_exclusive_group()
     screen.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    screen.add_argument("--json", action="store_true", help="print one JSON object a line")
+    screen.add_argument("--json", action="store_true", help="print one JSON object per line")
     return parser
 
 

@@ -396,11 +396,15 @@ def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m study.verify",
-        description="Run random finished trials again from scratch and demand equal numbers.",
+        description="Run random finished trials again from scratch and compare every number.",
     )
     parser.add_argument("path", help="results folder or s3:// URI, such as results/latent_dims")
-    parser.add_argument("-n", type=int, default=5, metavar="N", help="trials (default: 5)")
-    parser.add_argument("--seed", type=int, default=0, help="which ones (default: 0)")
+    parser.add_argument(
+        "-n", type=int, default=5, metavar="N", help="number of trials to run again (default: 5)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed for choosing the trials (default: 0)"
+    )
     return parser
 
 

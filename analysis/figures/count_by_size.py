@@ -65,7 +65,7 @@ def caption(results: Results, frame: pd.DataFrame) -> str:
     """Caption counts against the number of points."""
     return (
         "Detected modes against the number of points that the detector was given, for the same "
-        "networks. A count that grows with n is no property of the generator. Dotted: true K. "
+        "networks. A count that grows with n is not a property of the generator. Dotted: true K. "
         f"{notes.intervals(frame)} {notes.ceiling_shares(frame, marked=False)} "
         f"{notes.denominators(results)}"
     )

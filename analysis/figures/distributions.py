@@ -58,7 +58,8 @@ def caption(results: Results, frame: pd.DataFrame, endpoints: Sequence[str]) -> 
     text = (
         f"Every trial as a point ({notes.count(len(frame), 'trial')} in "
         f"{notes.cells_shown(results, frame)}); violins where a cell has five or more different "
-        "ones. Points of one data seed belong together, so the spread is no interval of a mean."
+        "ones. Points of one data seed belong together, so the spread is not an interval for "
+        "a mean."
     )
     if "k_samples_calibrated" in endpoints:
         done = summary.done_trials(results.trials)

@@ -58,7 +58,7 @@ def check_environment(environment: Sequence[tuple[str, str]]) -> None:
     """
     for name, _ in environment:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise JobError(f"environment: {name!r} is no name of a variable")
+            raise JobError(f"environment: {name!r} is not a name for a variable")
         if any(word in name.upper() for word in _SECRET_WORDS):
             raise JobError(
                 f"environment: {name} looks like a secret, and the text of a job is kept and "

@@ -70,7 +70,9 @@ class KubernetesJob:
             raise JobError("kubernetes: --workers, --cpus and --memory-gb must be at least 1")
         for name in (self.name, *self.secrets, *((self.claim[0],) if self.claim else ())):
             if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", name) or len(name) > 63:
-                raise JobError(f"kubernetes: {name!r} is no name; lower case, digits and - only")
+                raise JobError(
+                    f"kubernetes: {name!r} is not a valid name; use lower case, digits and - only"
+                )
 
 
 def kubernetes_name(sweep: Sweep) -> str:

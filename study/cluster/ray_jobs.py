@@ -88,9 +88,9 @@ def check_server(address: str) -> dict[str, Any]:
                 f"{address} wants a token ({error.code}): set RAY_AUTH_TOKEN, or "
                 "RAY_AUTH_TOKEN_PATH to a file with it, as on the head"
             ) from None
-        raise JobError(f"{address} is no Ray job server (HTTP {error.code})") from None
+        raise JobError(f"{address} is not a Ray job server (HTTP {error.code})") from None
     except (http.client.HTTPException, ValueError, KeyError, TypeError):
-        raise JobError(f"{address} is no Ray job server") from None
+        raise JobError(f"{address} is not a Ray job server") from None
     except OSError as error:
         reason = getattr(error, "reason", error)
         raise JobError(
@@ -161,7 +161,7 @@ class JobServer:
         """
         if self._find(job_id) is not None:
             raise JobError(
-                f"a job named {job_id} exists ({self.status(job_id)}); give another --name, or "
+                f"a job named {job_id} exists ({self.status(job_id)}); use another --name, or "
                 f"look at it: python -m study.submit status {job_id}"
             )
         try:
@@ -180,9 +180,7 @@ class JobServer:
         except RuntimeError:
             return None
         except (ConnectionError, OSError) as error:
-            raise JobError(
-                f"{self.address} does not answer any more: {first_line(error)}"
-            ) from None
+            raise JobError(f"{self.address} no longer answers: {first_line(error)}") from None
 
     def info(self, job_id: str) -> Any:
         """Describe a job.
@@ -231,7 +229,7 @@ class JobServer:
         if self.status(job_id) not in ENDED:
             raise JobError(
                 f"the log of {job_id} broke off while it was {self.status(job_id)}; "
-                f"go on with: python -m study.submit logs {job_id}"
+                f"continue with: python -m study.submit logs {job_id}"
             )
 
     def _chunks(self, job_id: str) -> Iterator[str]:

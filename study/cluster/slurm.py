@@ -64,7 +64,7 @@ class SlurmJob:
         if self.n_tasks < 1 or self.cpus < 1 or self.gpus < 0:
             raise JobError("slurm: --tasks and --cpus must be at least 1, --gpus at least 0")
         if not re.fullmatch(r"(\d+-)?\d{1,3}(:\d\d){0,2}", self.time_limit):
-            raise JobError(f"slurm: --time {self.time_limit!r} is no time; write 04:00:00")
+            raise JobError(f"slurm: --time {self.time_limit!r} is not a time; write 04:00:00")
 
 
 def slurm_script(sweep: Sweep, command: Command, job: SlurmJob) -> str:

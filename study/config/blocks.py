@@ -148,7 +148,7 @@ class ScopeReader:
         if name in self.sections:
             raise node.error(f"{name}: must be a section of fields; found {show(node.plain())}")
         if name in _PARTS:
-            raise node.error(f"{name}: is no field; it belongs at the top level of the file")
+            raise node.error(f"{name}: is not a field; it belongs at the top level of the file")
         if name not in self.fields:
             raise unknown(node, name, self.fields)
         return self.fields[name]
@@ -238,7 +238,7 @@ class ScopeReader:
         lengths = {name: len(column) for name, column in columns.items()}
         if len(set(lengths.values())) > 1:
             listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-            raise node.error(f"zip: fields must have equally many values; found {listed}")
+            raise node.error(f"zip: fields must have the same number of values; found {listed}")
         rows = tuple(zip(*columns.values(), strict=True))
         _refuse_duplicates(rows, name="zip", node=node)
         return Axis(names=tuple(columns), rows=rows)
@@ -299,7 +299,7 @@ def _logspace(first: float, last: float, n: float) -> list[float]:
 
 def _range(first: float, last: float, step: float) -> list[float]:
     if step == 0 or (last - first) * step < 0:
-        raise ValueError("the step must lead from the first to the last value")
+        raise ValueError("the step must lead from the first value to the last")
     # A last value that is missed by rounding alone still belongs to the range.
     steps = (last - first) / step * (1 + 1e-12)
     if steps >= MAX_VALUES:

@@ -101,7 +101,7 @@ def given_problem(values: Mapping[str, Any]) -> Problem:
     if len(weights) != n_components:
         return GIVEN_FIELDS[
             2
-        ], f"must have one weight a mean, {n_components}; found {len(weights)}"
+        ], f"must have one weight per mean, {n_components}; found {len(weights)}"
     for name, size in (("mixture.n_components", n_components), ("mixture.dim", dim)):
         if values.get(name, size) != size:
             return name, f"must be {size}, as in the given mixture; found {values[name]}"
@@ -153,7 +153,7 @@ def detection_problem(detection: DetectionConfig) -> Problem:
     for name in ("sources", "protocols"):
         values = getattr(detection, name)
         if len(set(values)) < len(values):
-            return f"detection.{name}", f"lists one twice; found {show(values)}"
+            return f"detection.{name}", f"lists a value twice; found {show(values)}"
     if detection.at_checkpoints and not {"means", "samples"} & set(detection.sources):
         bound = "counts means and samples; detection.sources has neither"
         return "detection.at_checkpoints", f"{bound}; found {show(detection.sources)}"

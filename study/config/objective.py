@@ -148,7 +148,7 @@ def _parse(text: str) -> ast.expr:
     try:
         return ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise ValueError("is no arithmetic expression") from None
+        raise ValueError("is not an arithmetic expression") from None
 
 
 def _check(node: ast.expr, columns: frozenset[str], names: list[str]) -> None:
@@ -159,7 +159,7 @@ def _check(node: ast.expr, columns: frozenset[str], names: list[str]) -> None:
             return
         case ast.Name(id=name):
             if name not in columns:
-                raise ValueError(f"{name} is no numeric column of the trials table")
+                raise ValueError(f"{name} is not a numeric column of the trials table")
             names.append(name)
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
             _check(operand, columns, names)

@@ -107,7 +107,7 @@ def _is_whole(field: Field) -> bool:
 
 def _ends(field: Field, bounds: Node, key: str) -> tuple[float, float]:
     if not field.is_numeric:
-        raise bounds.error(f"{field.path}: is no number; give a list of choices")
+        raise bounds.error(f"{field.path}: is not a number; use a list of choices")
     if not bounds.is_list or len(bounds.value) != 2:
         raise bounds.error(
             f"{field.path}: {key} must be [low, high]; found {show(bounds.plain())}"
@@ -141,7 +141,9 @@ def _conditions(node: Node, earlier: list[Dimension]) -> tuple[tuple[str, tuple[
     for name, entry in node.value.items():
         if name not in known:
             listed = ", ".join(known) or "none"
-            raise entry.error(f"when: {name} must stand in the space above this field ({listed})")
+            raise entry.error(
+                f"when: {name} must be listed in search.space before this field ({listed})"
+            )
         dimension = known[name]
         if dimension.kind == "float":
             raise entry.error(f"when: {name} must be a choice or a whole number")

@@ -178,7 +178,9 @@ class _Builder:
         place = self.last_place = self.place_of(event.start_mark)
         if isinstance(event, yaml.DocumentStartEvent):
             if self.root is not None:
-                raise SweepError(f"{place}: a second document starts here; a file holds one sweep")
+                raise SweepError(
+                    f"{place}: a second document starts here; a file holds a single sweep"
+                )
         elif isinstance(event, yaml.CollectionEndEvent):
             closed = self._open.pop()
             self._add(closed.node())

@@ -403,7 +403,7 @@ def _final_message(loss: LostWorker) -> str:
     detail, _, cause = loss.cause.rpartition("\n")
     if loss.hung:
         limit = _timeout_min(loss.attempt.unit)
-        return f"{detail}\npassed training.timeout_min = {limit} without a sign of life: {cause}"
+        return f"{detail}\npassed training.timeout_min = {limit} without a heartbeat: {cause}"
     return f"{detail}\nlost its worker twice: {cause}".strip()
 
 

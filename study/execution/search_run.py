@@ -62,7 +62,9 @@ def run_search(sweep: Sweep, options: RunOptions, stop: Stop) -> int:
         A signal asked to stop at once.
     """
     if options.force:
-        raise SweepError("--force: an adaptive sweep goes on from its record; give it a new name")
+        raise SweepError(
+            "--force: an adaptive sweep continues from its record; give it a new name"
+        )
     if options.shard:
         raise SweepError("--shard: an adaptive sweep decides as it goes and cannot be cut")
     location = join_location(options.results, sweep.name)

@@ -77,7 +77,7 @@ def estimate(
         basis = f"{len(finished) if finished is not None else 0} finished trials of this sweep"
     else:
         worker_s = sum(_reference_s(trial, resources) for trial in trials)
-        basis = "the reference machine's speed (one x86 server core); yours may be 3 times off"
+        basis = "the reference machine's speed (one x86 server core); yours may differ threefold"
         if resources.torch_device != "cpu":
             basis += ", and a GPU's speed is a guess"
     wall = worker_s / n_workers + OVERHEAD_S if trials else 0.0

@@ -88,8 +88,8 @@ def require_room(resources: ResourcesConfig) -> None:
     has = _this_machine(resources)
     if resources.n_cpus > has["CPU"]:
         raise SweepError(
-            f"resources.cpus: must be at most {has['CPU']:g}, the processors that this machine "
-            f"gives us, got {resources.n_cpus:g}"
+            f"resources.cpus: must be at most {has['CPU']:g}, the CPUs that this machine "
+            f"offers, got {resources.n_cpus:g}"
         )
     if resources.gpus > has["GPU"]:
         raise SweepError(

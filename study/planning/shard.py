@@ -39,7 +39,7 @@ class Shard:
         """
         index, _, count = text.partition("/")
         if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
-            raise ValueError(f"{text!r} is no share; write 2/4 for the second of four")
+            raise ValueError(f"{text!r} is not a share; write 2/4 for the second of four")
         return cls(int(index), int(count))
 
     def __str__(self) -> str:

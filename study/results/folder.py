@@ -319,7 +319,7 @@ class ResultsFolder:
             with self.filesystem.open_input_file(path) as source:
                 file = pq.ParquetFile(source, page_checksum_verification=True)
                 if not is_sound(source, file):
-                    raise DamagedFileError(path, "its footer is not what was written")
+                    raise DamagedFileError(path, "its footer is not the one that was written")
                 metadata = file.schema_arrow.metadata or {}
                 check_version(path, metadata.get(b"schema_version", b"1"))
                 order = (metadata.get(b"written_at", b"").decode(), "/parts/" in path, path)

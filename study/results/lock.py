@@ -184,7 +184,9 @@ class Lease:
             raise ResultsError(
                 f"{self._folder.path}: cannot write results here: {first_line(error)}"
             ) from None
-        raise LockedError(f"{self._folder.path}: many processes take the lock at once; try again")
+        raise LockedError(
+            f"{self._folder.path}: many processes are taking the lock at once; try again"
+        )
 
     def _refuse_others(self) -> None:
         """Give our lock back if a run that ours does not go with holds another one."""
@@ -210,9 +212,9 @@ class Lease:
     def _refusal(self, holder: Holder, age_s: float) -> str:
         return (
             f"{self._folder.path}: another process writes here: {holder} "
-            f"(last sign of life {max(age_s, 0):.0f} s ago). Wait for it, or end it and run this "
-            f"again; a writer that dies is followed at once on its own machine, elsewhere "
-            f"{LEASE_S:.0f} s after its last sign of life"
+            f"(last heartbeat {max(age_s, 0):.0f} s ago). Wait for it, or end it and run this "
+            f"again; a dead writer is replaced at once on its own machine, elsewhere "
+            f"{LEASE_S:.0f} s after its last heartbeat"
         )
 
     def _content(self) -> bytes:

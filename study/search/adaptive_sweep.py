@@ -315,7 +315,7 @@ class Adaptive:
             if [trial.trial_id for trial in trials] != recorded[work.work]:
                 raise ResultsError(
                     f"{self.folder.path}: holds a search with other settings, or of another "
-                    "version of the code; give this one another name"
+                    "version of the code; give this one a different name"
                 )
             self.search.start(work)
             if any(self._is_left(trial, ended) for trial in trials):

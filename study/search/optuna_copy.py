@@ -174,8 +174,8 @@ class DatabaseCopy:
             raise SweepError(f"--storage: {self._shown}: {self._cause(error)}") from None
         if name in found and COPY_MARK not in found[name].user_attrs:
             raise SweepError(
-                f"--storage: {self._shown} holds a study {name} that is no copy of an adaptive "
-                "sweep; give this one another name"
+                f"--storage: {self._shown} holds a study {name} that is not a copy of an adaptive "
+                "sweep; give this one a different name"
             )
 
     def write(self, search: Search) -> None:
@@ -187,8 +187,8 @@ class DatabaseCopy:
         except Exception as error:  # of whatever driver the database has
             self._failed = True
             self._warn(
-                f"--storage: {self._shown}: {self._cause(error)}; the search goes on without this "
-                "copy, which the same command writes again"
+                f"--storage: {self._shown}: {self._cause(error)}; the search continues without "
+                "this copy, which the same command writes again"
             )
 
     def _cause(self, error: Exception) -> str:

@@ -118,7 +118,7 @@ def score_state(trial: Trial, state: State) -> Tables:
 
 def lost_rows(trial: Trial, *_: object) -> Tables:
     """Make the row of a trial whose measuring ended its process twice."""
-    message = "a process that measured it was killed twice, as the system does without memory"
+    message = "a process that measured it was killed twice, probably because memory ran out"
     return failed_rows(Stack(trials=(trial,)), message)
 
 

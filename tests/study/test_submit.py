@@ -161,9 +161,9 @@ def server() -> Iterator[Any]:
     [
         ((401, b""), "wants a token"),
         ((403, b""), "wants a token"),
-        ((404, b""), "no Ray job server"),
-        ((200, b"<html>"), "no Ray job server"),
-        ((200, b"[]"), "no Ray job server"),
+        ((404, b""), "not a Ray job server"),
+        ((200, b"<html>"), "not a Ray job server"),
+        ((200, b"[]"), "not a Ray job server"),
     ],
 )
 def test_what_answers_must_be_a_job_server(
@@ -233,7 +233,7 @@ def test_systems_that_are_there_get_the_text(
     text = error_of(
         capsys, str(sweep_file), "--to", "kubernetes", "--image", "x", "--results", "s3://b/r"
     )
-    assert "give another --name" in text
+    assert "use another --name" in text
 
 
 def test_without_the_system_the_text_can_be_printed(

@@ -142,7 +142,7 @@ def test_a_variable_that_looks_like_a_secret_is_refused(name: str) -> None:
         (lambda: replace(SLURM, time_limit="four hours"), "04:00:00"),
         (lambda: replace(KUBERNETES, name="Latent Dims"), "lower case"),
         (lambda: rayjob_manifest(SWEEP, COMMAND, KUBERNETES), "vanish with the pods"),
-        (lambda: replace(COMMAND, environment=(("A B", "x"),)), "no name of a variable"),
+        (lambda: replace(COMMAND, environment=(("A B", "x"),)), "not a name for a variable"),
     ],
 )
 def test_options_that_make_no_job_are_refused(make: Any, message: str) -> None:

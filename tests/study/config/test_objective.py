@@ -145,7 +145,7 @@ def test_columns_are_listed_once() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("mode_recal", "mode_recal is no numeric column"),
+        ("mode_recal", "mode_recal is not a numeric column"),
         ("__import__('os')", "may hold columns"),
         ("mode_recall.real", "may hold columns"),
         ("mode_recall if 1 else 2", "may hold columns"),
@@ -153,7 +153,7 @@ def test_columns_are_listed_once() -> None:
         ("1 + 1", "at least one column"),
         ("abs(mode_recall, 1)", "abs takes one"),
         ("max(mode_recall)", "max takes two or more"),
-        ("mode_recall +", "no arithmetic"),
+        ("mode_recall +", "not an arithmetic"),
         ("x" * 501, "at most 500"),
     ],
 )

@@ -119,7 +119,7 @@ def test_a_study_that_is_no_copy_is_not_touched(search: Search, tmp_path: Path) 
     url = f"sqlite:///{tmp_path}/optuna.db"
     theirs = optuna.create_study(study_name="x", storage=url)
     theirs.optimize(lambda trial: 1.0, n_trials=3)
-    with pytest.raises(SweepError, match="holds a study x that is no copy"):
+    with pytest.raises(SweepError, match="holds a study x that is not a copy"):
         DatabaseCopy(url, name="x", warn=_ignore)
     DatabaseCopy(url, name="y", warn=_ignore).write(search)
     assert len(optuna.load_study(study_name="x", storage=url).trials) == 3
@@ -160,5 +160,5 @@ def test_a_database_that_fails_is_said_once_and_harms_nothing(
     for _ in range(3):
         copy.write(search)
     (warning,) = warnings
-    assert "the search goes on without this copy" in warning
+    assert "the search continues without this copy" in warning
     assert len(warning.splitlines()) == 1
