@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from study.cluster.command import Command, JobError
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 VERBS = ("status", "logs", "stop")
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+# Files that stay here, by name.
+MOST_NAMED = 8
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -60,6 +62,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         help="memory in GB per task or worker (default: the cluster's; kubernetes: 8)",
     )
+    add("--include", action="append", default=[], metavar="FILE", help="send this file of the "
+        "project's folder, too, although git does not track it (repeatable)")  # fmt: skip
     _add_ray(parser)
     _add_slurm(parser)
     _add_kubernetes(parser)
@@ -217,12 +221,23 @@ def _arguments(options: argparse.Namespace) -> tuple[str, ...]:
     return tuple(given)
 
 
+def _say_kept(kept: Sequence[str]) -> None:
+    """Name the files that stay here and that a run might need."""
+    if kept:
+        few = ", ".join(kept[:MOST_NAMED]) + ", ..." * (len(kept) > MOST_NAMED)
+        print(
+            f"note: {len(kept)} files are not sent, as git does not track them: {few}; "
+            "add one with --include FILE",
+            file=sys.stderr,
+        )
+
+
 def _environment() -> tuple[tuple[str, str], ...]:
-    """Return the commit that is sent, which every row will name."""
-    from study.results.provenance import provenance
+    """Say which code is sent, for every row that it makes."""
+    from study.results.provenance import provenance, write_dirty
 
     made_by = provenance()
-    return (("STUDY_COMMIT", made_by["commit"]), ("STUDY_DIRTY", str(int(made_by["dirty"]))))
+    return (("STUDY_COMMIT", made_by["commit"]), ("STUDY_DIRTY", write_dirty(made_by["dirty"])))
 
 
 def _to_ray(sweep: Sweep, options: argparse.Namespace) -> int:
@@ -241,11 +256,13 @@ def _to_ray(sweep: Sweep, options: argparse.Namespace) -> int:
     if "://" not in results:
         results = str(Path(results).absolute())
     root = project_root()
-    check_size(root, list_tree(root))
+    files, kept = list_tree(root, options.include)
+    check_size(root, files)
+    _say_kept(kept)
     job = options.name or f"{sweep.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     server = None if options.print else _server(options)
     with tempfile.TemporaryDirectory(prefix="study-submit-") as scratch:
-        package, file = pack(root, Path(scratch), options.file)
+        package, file = pack(root, Path(scratch), options.file, options.include)
         command = Command(
             file=file,
             results=results,
@@ -281,8 +298,14 @@ def _runtime_env(
     return env
 
 
+def _file_from(root: Path, file: Path) -> str:
+    """Name a file as a job finds it that runs in the project's folder: a job changes there."""
+    whole = file.resolve()
+    return str(whole.relative_to(root) if whole.is_relative_to(root) else whole)
+
+
 def _to_slurm(sweep: Sweep, options: argparse.Namespace) -> int:
-    from study.cluster.code_copy import pack, project_root
+    from study.cluster.code_copy import list_tree, pack, project_root
     from study.cluster.slurm import SlurmJob, slurm_script
 
     results = str(options.results or Path("results").absolute())
@@ -291,10 +314,11 @@ def _to_slurm(sweep: Sweep, options: argparse.Namespace) -> int:
     root = project_root()
     copies = Path(results if "://" not in results else "results").absolute() / ".code"
     if options.print:
-        folder, file = str(root), str(options.file)
+        folder, file = str(root), _file_from(root, options.file)
     else:
         # A copy on the shared disks: the tree may change while the job waits in the queue.
-        package, file = pack(root, copies, options.file)
+        _say_kept(list_tree(root, options.include)[1])
+        package, file = pack(root, copies, options.file, options.include)
         folder = str(package.root)
     command = Command(
         file=file,
@@ -311,7 +335,7 @@ def _to_slurm(sweep: Sweep, options: argparse.Namespace) -> int:
         gpus=options.gpus,
         memory_gb=options.memory_gb,
         time_limit=options.time,
-        log=f"{Path.cwd()}/{sweep.name}-%{'A_%a' if options.layout == 'array' else 'j'}.log",
+        log_folder=str(Path.cwd()),
         partition=options.partition,
         account=options.account,
     )
@@ -322,6 +346,7 @@ def _to_slurm(sweep: Sweep, options: argparse.Namespace) -> int:
 def _to_kubernetes(sweep: Sweep, options: argparse.Namespace) -> int:
     import importlib.metadata
 
+    from study.cluster.code_copy import project_root
     from study.cluster.kubernetes import KubernetesJob, kubernetes_name, rayjob_manifest
 
     if not options.image:
@@ -331,8 +356,15 @@ def _to_kubernetes(sweep: Sweep, options: argparse.Namespace) -> int:
     claim = tuple(options.claim.split(":", 1)) if options.claim else None
     if claim is not None and len(claim) != 2:
         raise JobError(f"kubernetes: --claim {options.claim!r}; write NAME:/PATH")
+    root = project_root()
+    file = _file_from(root, options.file)
+    if PurePosixPath(file).is_absolute():
+        raise JobError(
+            f"kubernetes: {options.file} is not in {root}, so neither an image nor a zip file of "
+            "the project holds it; move it there"
+        )
     command = Command(
-        file=str(options.file),
+        file=file,
         results=options.results,
         arguments=_arguments(options),
         environment=_environment(),

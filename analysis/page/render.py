@@ -106,6 +106,8 @@ def _provenance(results: Results) -> list[tuple[str, str]]:
     found.append(("rows made by commit", ", ".join(map(str, commits)) or "not recorded"))
     if trials["dirty"].fillna(False).astype(bool).any():
         found.append(("warning", "some rows were made by code that was not committed"))
+    if trials["dirty"].isna().any():
+        found.append(("warning", "some rows do not say whether their code was committed"))
     found.append(("verification", certificate(results.location)))
     return found
 

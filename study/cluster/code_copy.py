@@ -1,13 +1,15 @@
 """The working tree as it is sent to a cluster: a copy made now, of what a run needs.
 
-Results, weights, virtual environments and what git ignores stay here. The copy's folder is named
-by its content, so it also says what ran.
+What git tracks is sent, and of what it does not know yet only code and sweep files: a key or a
+password file that lies about is not. Results, weights, virtual environments and what git ignores
+stay here. The copy's folder is named by its content, so it also says what ran.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -32,6 +34,9 @@ _LEFT_OUT = {
 # A .gitignore in the copy would make Ray leave out what was chosen here.
 _LEFT_OUT_FILES = {".gitignore", ".env"}
 _LEFT_OUT_SUFFIXES = (".parquet", ".pyc", ".so.tmp", ".pem", ".key")
+# Kinds that are sent although git does not track them (yet), and names without a kind.
+_KNOWN_SUFFIXES = (".py", ".yaml", ".yml", ".toml", ".j2", ".css", ".js")
+_KNOWN_NAMES = {"constraints.txt", "Makefile", "LICENSE"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,23 +65,80 @@ def project_root() -> Path:
     return Path(__file__).resolve().parents[2]
 
 
-def list_tree(root: Path) -> list[str]:
-    """List the files of a working tree that are sent, relative and sorted."""
-    listed = _git_files(root)
-    if listed is None:
-        listed = list(_walk(root))
-    return sorted(name for name in listed if _is_sent(name) and (root / name).is_file())
+def list_tree(root: Path, include: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """List the files of a working tree that are sent, and those that are not though they might be.
+
+    Parameters
+    ----------
+    root : Path
+        The project's folder.
+    include : sequence of str
+        Files, relative to `root`, that are sent although git does not track them.
+
+    Returns
+    -------
+    sent : list of str
+        Relative and sorted.
+    kept : list of str
+        Files that git neither tracks nor ignores and that are of no known kind, and links that
+        lead out of the tree.
+
+    Raises
+    ------
+    JobError
+        Git cannot say what it tracks, or a file of `include` is not in the tree.
+    """
+    for name in include:
+        if not _is_inside(root, name):
+            raise JobError(f"--include {name}: there is no such file in {root}")
+    if any((place / ".git").exists() for place in (root, *root.parents)):
+        tracked = _git_files(root, "--cached")
+        others = _git_files(root, "--others", "--exclude-standard")
+    else:
+        tracked, others = [], list(_walk(root))
+    wanted = {*tracked, *include, *(name for name in others if _is_known(name))}
+    chosen = {name for name in wanted if _is_sent(name) or name in include}
+    sent = sorted(name for name in chosen if _is_inside(root, name))
+    candidates = {*others, *chosen} - set(sent)
+    kept = sorted(name for name in candidates if _is_worth_saying(name))
+    return sent, kept
 
 
-def _git_files(root: Path) -> list[str] | None:
-    command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others"]
+def _is_inside(root: Path, name: str) -> bool:
+    """Whether a name is a file of the tree, and no link that leads out of it."""
+    place = root / name
+    return place.is_file() and place.resolve().is_relative_to(root.resolve())
+
+
+def _is_known(name: str) -> bool:
+    file = Path(name).name
+    return file.endswith(_KNOWN_SUFFIXES) or file in _KNOWN_NAMES
+
+
+def _is_worth_saying(name: str) -> bool:
+    """Leave out of the list what nobody would expect to be sent."""
+    *folders, file = Path(name).parts
+    expected = file in _LEFT_OUT_FILES or file.endswith((".parquet", ".pyc"))
+    return not (_LEFT_OUT.intersection(folders) or expected)
+
+
+def _git_files(root: Path, *which: str) -> list[str]:
+    command = ["git", "-C", str(root), "ls-files", "-z", *which]
     try:
-        done = subprocess.run(
-            [*command, "--exclude-standard"], capture_output=True, text=True, timeout=60
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.split("\0")[:-1] if done.returncode == 0 else None
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except FileNotFoundError:
+        raise JobError(
+            f"{root} is a git repository and git is not installed here, so it cannot say which "
+            "files are ignored; install git"
+        ) from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise JobError(f"git cannot list the files of {root}: {error}") from None
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[0]
+        remedy = f"git config --global --add safe.directory {shlex.quote(str(root))}"
+        mend = f"; run: {remedy}" if "dubious ownership" in done.stderr else ""
+        raise JobError(f"git cannot list the files of {root}: {reason}{mend}")
+    return done.stdout.split("\0")[:-1]
 
 
 def _walk(root: Path) -> Iterator[str]:
@@ -123,7 +185,9 @@ def check_size(root: Path, files: Sequence[str], *, most_mb: float = MOST_MB) ->
     return total
 
 
-def pack(root: Path, target: Path, sweep_file: Path) -> tuple[Package, str]:
+def pack(
+    root: Path, target: Path, sweep_file: Path, include: Sequence[str] = ()
+) -> tuple[Package, str]:
     """Copy the working tree.
 
     Parameters
@@ -134,6 +198,8 @@ def pack(root: Path, target: Path, sweep_file: Path) -> tuple[Package, str]:
         Where the copy goes, into a folder named by the content.
     sweep_file : Path
         It is copied too, to sweeps/, if it is not in the tree.
+    include : sequence of str
+        As for `list_tree`.
 
     Returns
     -------
@@ -144,9 +210,9 @@ def pack(root: Path, target: Path, sweep_file: Path) -> tuple[Package, str]:
     Raises
     ------
     JobError
-        It is too large.
+        It is too large, or as for `list_tree`.
     """
-    files = list_tree(root)
+    files, _ = list_tree(root, include)
     size_mb = check_size(root, files)
     sources = {name: root / name for name in files}
     file = _name_in_tree(sweep_file, root, sources)

@@ -20,6 +20,8 @@ import yaml
 from study.cluster.command import GRACE_S, Command, JobError
 from study.config import Sweep
 
+# What KubeRay appends to a RayJob's name must fit, too.
+MOST_NAME = 47
 _OBJECT_STORES = ("s3://", "gs://", "gcs://", "abfs://")
 
 
@@ -68,10 +70,19 @@ class KubernetesJob:
     def __post_init__(self) -> None:
         if min(self.n_workers, self.cpus, self.memory_gb) < 1:
             raise JobError("kubernetes: --workers, --cpus and --memory-gb must be at least 1")
-        for name in (self.name, *self.secrets, *((self.claim[0],) if self.claim else ())):
-            if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", name) or len(name) > 63:
+        # The cluster's service is named after the job, and a service begins with a letter.
+        if (
+            not re.fullmatch(r"[a-z]([a-z0-9-]*[a-z0-9])?", self.name)
+            or len(self.name) > MOST_NAME
+        ):
+            raise JobError(
+                f"kubernetes: --name {self.name!r} must begin with a lower-case letter, hold only "
+                f"lower-case letters, digits and -, and have at most {MOST_NAME} of them"
+            )
+        for name in (*self.secrets, *((self.claim[0],) if self.claim else ())):
+            if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", name) or len(name) > 253:
                 raise JobError(
-                    f"kubernetes: {name!r} is not a valid name; use lower case, digits and - only"
+                    f"kubernetes: {name!r} is not a name; lower-case letters, digits, . and - only"
                 )
 
 
@@ -82,8 +93,12 @@ def kubernetes_name(sweep: Sweep) -> str:
     --------
     >>> kubernetes_name(Sweep(name="Latent_dims"))
     'latent-dims'
+    >>> kubernetes_name(Sweep(name="2nd_try"))
+    'sweep-2nd-try'
     """
-    return re.sub(r"[^a-z0-9]+", "-", sweep.name.lower())[:47].strip("-")
+    name = re.sub(r"[^a-z0-9]+", "-", sweep.name.lower()).strip("-")
+    name = name if name[:1].isalpha() else f"sweep-{name}"
+    return name[:MOST_NAME].strip("-")
 
 
 def rayjob_manifest(sweep: Sweep, command: Command, job: KubernetesJob) -> str:

@@ -65,6 +65,26 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def leave_proxies_out(address: str) -> None:
+    """Reach a server by plain http without a proxy, which would read token and code.
+
+    For this process: the check of the server, uploads and the log all read the environment. An
+    https address goes through a proxy as a sealed tunnel, so there the user's settings hold.
+
+    Parameters
+    ----------
+    address : str
+        A URL; only http is changed.
+    """
+    url = urllib.parse.urlsplit(address)
+    if url.scheme != "http" or not url.hostname:
+        return
+    for name in ("no_proxy", "NO_PROXY"):
+        known = [host.strip() for host in os.environ.get(name, "").split(",") if host.strip()]
+        if url.hostname not in known:
+            os.environ[name] = ",".join([*known, url.hostname])
+
+
 def check_server(address: str) -> dict[str, Any]:
     """Ask a job server for its version, within seconds.
 
@@ -74,11 +94,10 @@ def check_server(address: str) -> dict[str, Any]:
         Nothing answers, it is no job server, or it wants a token that we do not have.
     """
     use_known_token()
+    leave_proxies_out(address)
     request = urllib.request.Request(f"{address.rstrip('/')}/api/version", headers=_headers())
     try:
-        # No proxy: the address is on this machine or was given on purpose.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=ANSWER_S) as answer:
+        with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:
             version = json.loads(answer.read())
             return {"ray_version": str(version["ray_version"])}
     except urllib.error.HTTPError as error:

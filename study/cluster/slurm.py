@@ -44,8 +44,8 @@ class SlurmJob:
         Of one task; None takes the cluster's default.
     time_limit : str
         As Slurm writes it: hours:minutes:seconds.
-    log : str
-        File of the job's output; %A and %a are the job's and the task's number.
+    log_folder : str
+        Folder of the job's output; empty for the folder that the job is submitted from.
     partition, account : str or None
     """
 
@@ -56,7 +56,7 @@ class SlurmJob:
     gpus: int = 0
     memory_gb: int | None = None
     time_limit: str = "04:00:00"
-    log: str = ""
+    log_folder: str = ""
     partition: str | None = None
     account: str | None = None
 
@@ -65,6 +65,14 @@ class SlurmJob:
             raise JobError("slurm: --tasks and --cpus must be at least 1, --gpus at least 0")
         if not re.fullmatch(r"(\d+-)?\d{1,3}(:\d\d){0,2}", self.time_limit):
             raise JobError(f"slurm: --time {self.time_limit!r} is not a time; write 04:00:00")
+        for name, value in (
+            ("log folder", self.log_folder),
+            ("--partition", self.partition or ""),
+            ("--account", self.account or ""),
+        ):
+            # A line of options ends at a line's end, whatever is quoted.
+            if not value.isprintable() or '"' in value:
+                raise JobError(f"slurm: {name} {value!r} has a quote or a control character in it")
 
 
 def slurm_script(sweep: Sweep, command: Command, job: SlurmJob) -> str:
@@ -101,13 +109,23 @@ def _slurm_header(sweep: Sweep, job: SlurmJob) -> str:
         *([f"partition={job.partition}"] if job.partition else []),
         *([f"account={job.account}"] if job.account else []),
         f"time={job.time_limit}",
-        f"output={job.log or (f'{sweep.name}-%A_%a.log' if is_array else f'{sweep.name}-%j.log')}",
+        f"output={_log_name(sweep, job)}",
         "open-mode=append",
         "requeue",
-        f"signal=B:TERM@{GRACE_S}",
+        # The end of its time is told apart from scancel, which sends SIGTERM.
+        f"signal=B:USR1@{GRACE_S}",
     ]
     head = [f"# Sweep {sweep.name}. The same script again continues: what is recorded is skipped."]
     return "\n".join(["#!/bin/bash", *head, *(f"#SBATCH --{option}" for option in options), ""])
+
+
+def _log_name(sweep: Sweep, job: SlurmJob) -> str:
+    """Write the log's file so that Slurm fills in the numbers and nothing else."""
+    number = "%A_%a" if job.layout == "array" else "%j"
+    # sbatch reads % as the start of a number's name, and blanks as the end of an option.
+    folder = f"{job.log_folder.replace('%', '%%')}/" if job.log_folder else ""
+    name = f"{folder}{sweep.name}-{number}.log"
+    return f'"{name}"' if re.search(r"[\s'\\#]", name) else name
 
 
 def _slurm_setup(command: Command, job: SlurmJob) -> str:
@@ -119,7 +137,6 @@ def _slurm_setup(command: Command, job: SlurmJob) -> str:
     }
     lines = [
         "set -euo pipefail",
-        "umask 077",
         f"cd {shlex.quote(job.folder)}",
         "unset RAY_ADDRESS",
         *(f"export {name}={shlex.quote(value)}" for name, value in settings.items()),
@@ -144,6 +161,7 @@ def _symmetric_body(command: Command, job: SlurmJob) -> str:
         [
             _NETWORK,
             "export RAY_TMPDIR=/tmp/ray-$SLURM_JOB_ID RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300",
+            _PRIVATE_FOLDERS.format(n_tasks=job.n_tasks),
             "trap 'rm -rf \"$RAY_TMPDIR\"' EXIT",
             "# It ends with `ray stop`, for every Ray of the user on the node: hence --exclusive.",
             f"srun --nodes={job.n_tasks} --ntasks={job.n_tasks} {ray} symmetric-run \\",
@@ -167,6 +185,7 @@ def _apart_body(command: Command, job: SlurmJob) -> str:
     lines = [
         _NETWORK,
         "export RAY_TMPDIR=/tmp/ray-$SLURM_JOB_ID",
+        _PRIVATE_FOLDERS.format(n_tasks=job.n_tasks),
         f'srun --overlap --nodes=1 --ntasks=1 -w "$head" {start} \\',
         '  --head --node-ip-address="$head_ip" --port="$port" \\',
         "  --ray-client-server-port=$((port + 6)) --include-dashboard=false &",
@@ -199,11 +218,22 @@ export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 head_ip=$(srun --overlap --nodes=1 --ntasks=1 -w "$head" hostname --ip-address)
 head_ip=${{head_ip%% *}}"""
 
+# Ray's sockets and logs are nobody else's; what the sweep writes has the user's own umask.
+_PRIVATE_FOLDERS = (
+    "srun --overlap --nodes={n_tasks} --ntasks={n_tasks} --ntasks-per-node=1 "
+    'install -d -m 700 "$RAY_TMPDIR"'
+)
+
 _FOLLOW = f"""\
 sweep_pid=$!
 # bash waits for a child before it handles a signal, so the child runs in the background.
-trap 'stopped=1; kill -TERM $sweep_pid 2>/dev/null || true' TERM
+# USR1: the time is up, the rest is for another run. TERM: somebody cancels the job.
+# At the time limit itself TERM comes, too, but {GRACE_S} s or more after USR1.
 stopped=0
+warned=0
+trap 'stopped=1; warned=$SECONDS; kill -TERM $sweep_pid 2>/dev/null || true' USR1
+trap '[ $((SECONDS - warned)) -ge {GRACE_S - 15} ] || stopped=0
+  kill -TERM $sweep_pid 2>/dev/null || true' TERM
 status=0
 wait "$sweep_pid" || status=$?
 while kill -0 "$sweep_pid" 2>/dev/null; do
@@ -213,7 +243,12 @@ done
 runs=${{SLURM_RESTART_COUNT:-0}}
 if [ "$stopped" = 1 ] && [ "$status" != 0 ] && [ "$runs" -lt {MOST_REQUEUES} ]; then
   echo "stopped before the end: back in the queue"
-  scontrol requeue "$SLURM_JOB_ID" || true
+  # In an array this task alone: the first task's number is the whole array's, too.
+  own=$SLURM_JOB_ID
+  if [ -n "${{SLURM_ARRAY_TASK_ID:-}}" ]; then
+    own="${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"
+  fi
+  scontrol requeue "$own" || true
 fi
 exit "$status"
 """

@@ -24,7 +24,7 @@ from study.execution import ray_private
 from study.execution.ray_environment import SessionError
 from study.results.folder import first_line
 from study.results.process import Process
-from study.results.provenance import provenance
+from study.results.provenance import provenance, write_dirty
 
 WATCH_S = 1.0
 # A head that does not answer so many times in a row is gone.
@@ -150,7 +150,7 @@ def _sent_along() -> dict[str, Any]:
         "env_vars": {
             "OMP_NUM_THREADS": "1",
             "STUDY_COMMIT": str(made_by["commit"]),
-            "STUDY_DIRTY": str(int(made_by["dirty"])),
+            "STUDY_DIRTY": write_dirty(made_by["dirty"]),
         },
     }
 

@@ -14,6 +14,8 @@ from typing import Any
 
 from study.results.tables import SCHEMA_VERSION
 
+UNKNOWN = "unknown"
+
 
 @cache
 def provenance() -> dict[str, Any]:
@@ -21,11 +23,9 @@ def provenance() -> dict[str, Any]:
     root = Path(__file__).resolve().parents[2]
     # A copy that was sent elsewhere has no repository: who sent it says what it is.
     sent = os.environ.get("STUDY_COMMIT")
-    # Of the code that makes numbers: a changed note or figure changes no row.
-    changes = "" if sent else _git(root, "status", "--porcelain", "--untracked-files=no", "study")
     return {
-        "commit": sent or _git(root, "rev-parse", "HEAD") or "unknown",
-        "dirty": os.environ.get("STUDY_DIRTY", "0") != "0" if sent else bool(changes),
+        "commit": sent or _git(root, "rev-parse", "HEAD") or UNKNOWN,
+        "dirty": read_dirty(os.environ.get("STUDY_DIRTY", "")) if sent else _is_dirty(root),
         "python": platform.python_version(),
         "torch": importlib.metadata.version("torch"),
         "sklearn": importlib.metadata.version("scikit-learn"),
@@ -33,6 +33,23 @@ def provenance() -> dict[str, Any]:
         "cpu": cpu_model(),
         "schema_version": SCHEMA_VERSION,
     }
+
+
+def _is_dirty(root: Path) -> bool | None:
+    """Whether the code that makes numbers differs from its commit; None if git cannot say."""
+    # A changed note or figure changes no row.
+    changes = _git(root, "status", "--porcelain", "--untracked-files=no", "study")
+    return None if changes is None else bool(changes)
+
+
+def write_dirty(dirty: bool | None) -> str:
+    """Write for an environment variable whether code is changed; empty if unknown."""
+    return "" if dirty is None else str(int(dirty))
+
+
+def read_dirty(text: str) -> bool | None:
+    """Read what `write_dirty` wrote."""
+    return {"0": False, "1": True}.get(text)
 
 
 @cache
@@ -69,11 +86,12 @@ def timestamp() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def _git(root: Path, *arguments: str) -> str:
+def _git(root: Path, *arguments: str) -> str | None:
+    """Ask git; None if it is not there or refuses."""
     try:
         done = subprocess.run(
             ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

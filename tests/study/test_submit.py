@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,16 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 import study.cluster.code_copy
 from study.cluster.code_copy import check_size, list_tree, pack, project_root
 from study.cluster.command import JobError
-from study.cluster.ray_jobs import check_address, check_server
+from study.cluster.ray_jobs import check_address, check_server, leave_proxies_out
 from study.display.job_log import last_state, show_log
 from study.display.progress import QuietDisplay, SweepProgress
 from study.execution.exit_status import ExitStatus
 from study.submit import main
 
+IN_TREE = str(project_root() / "sweeps" / "quickstart.yaml")
 SWEEP = "name: tiny\ngrid: {model.latent_dim: [1, 2]}\n"
 
 
@@ -65,7 +68,59 @@ def test_results_weights_and_environments_stay_here(tree: Path, has_git: bool) -
     if has_git:
         subprocess.run(["git", "init", "-q", str(tree)], check=True)
         (tree / ".gitignore").write_text("env/\n")
-    assert list_tree(tree) == ["study/a.py", "sweeps/x.yaml"]
+    assert list_tree(tree) == (["study/a.py", "sweeps/x.yaml"], [])
+
+
+SECRETS = (".env.local", ".netrc", "id_rsa", ".aws/credentials", "notes.txt")
+
+
+def write_all(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+
+
+def test_what_git_does_not_track_is_named_and_stays_unless_it_is_code(tree: Path) -> None:
+    subprocess.run(["git", "init", "-q", str(tree)], check=True)
+    (tree / ".gitignore").write_text("env/\nignored.py\n")
+    write_all(tree, *SECRETS, "study/new.py", "ignored.py", "tracked.txt")
+    subprocess.run(["git", "-C", str(tree), "add", "tracked.txt"], check=True)
+    sent, kept = list_tree(tree)
+    assert sent == ["study/a.py", "study/new.py", "sweeps/x.yaml", "tracked.txt"]
+    assert set(SECRETS) <= set(kept)
+    assert not {"ignored.py", "env/lib/big.py"} & {*sent, *kept}
+    assert "notes.txt" in list_tree(tree, ["notes.txt"])[0]
+    with pytest.raises(JobError, match=r"--include nothing\.txt: there is no such file"):
+        list_tree(tree, ["nothing.txt"])
+
+
+def test_links_that_lead_out_of_the_tree_are_not_followed(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.py").write_text("secret")
+    (tree / "study/link.py").symlink_to(tmp_path / "secret.py")
+    (tree / "study/inside.py").symlink_to(tree / "study/a.py")
+    for has_git in (False, True):
+        if has_git:
+            subprocess.run(["git", "init", "-q", str(tree)], check=True)
+            subprocess.run(["git", "-C", str(tree), "add", "study"], check=True)
+        sent, kept = list_tree(tree)
+        assert "study/inside.py" in sent
+        assert "study/link.py" not in sent
+        assert "study/link.py" in kept
+    with pytest.raises(JobError, match="--include study/link"):
+        list_tree(tree, ["study/link.py"])
+
+
+def test_without_git_nothing_is_sent_that_git_would_keep(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(["git", "init", "-q", str(tree)], check=True)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", "/nowhere")
+        with pytest.raises(JobError, match="install git"):
+            list_tree(tree)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(JobError, match=r"git config --global --add safe\.directory"):
+        list_tree(tree)
 
 
 def test_a_copy_is_named_by_its_content(tree: Path, tmp_path: Path) -> None:
@@ -85,7 +140,7 @@ def test_a_sweep_file_from_elsewhere_is_sent_along(tree: Path, sweep_file: Path)
 
 
 def test_the_project_itself_is_small() -> None:
-    files = list_tree(project_root())
+    files, _ = list_tree(project_root())
     assert "study/sweep.py" in files
     assert check_size(project_root(), files) < 20
 
@@ -96,12 +151,12 @@ def test_a_tree_of_600_mb_is_refused_by_name(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with (tree / "data.bin").open("wb") as stream:
+    with (tree / "data.py").open("wb") as stream:
         stream.truncate(600_000_000)
     monkeypatch.setattr(study.cluster.code_copy, "project_root", lambda: tree)
     text = error_of(capsys, str(sweep_file), "--to", "ray")
     assert "600 MB to send" in text
-    assert "data.bin (600 MB)" in text
+    assert "data.py (600 MB)" in text
 
 
 @pytest.mark.parametrize("host", ["10.0.0.7", "head.example", "[2001:db8::1]"])
@@ -178,19 +233,35 @@ def test_what_answers_must_be_a_job_server(
     assert "abc" not in str(caught.value)
 
 
+def only_git(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave git on the path and nothing else."""
+    (tools / "git").symlink_to(str(shutil.which("git")))
+    monkeypatch.setenv("PATH", str(tools))
+
+
 def test_print_shows_and_sends_nothing(
-    sweep_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    sweep_file: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
+    only_git(tmp_path_factory.mktemp("tools"), monkeypatch)
     monkeypatch.chdir(sweep_file.parent)
     common = [str(sweep_file), "--print", "--smoke", "--set", "training.epochs=5"]
     assert main([*common, "--to", "ray", "--results", "s3://bucket/results"]) == 0
     assert "study.sweep sweeps/sent-tiny.yaml --results s3://" in capsys.readouterr().out
     assert main([*common, "--to", "slurm", "--tasks", "3"]) == 0
-    assert "#SBATCH --array=1-3" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "#SBATCH --array=1-3" in text
+    # The script changes folder, so a file from elsewhere has its whole path.
+    assert f"study.sweep {sweep_file} " in text
+    assert main([IN_TREE, *common[1:], "--to", "slurm"]) == 0
+    assert "study.sweep sweeps/quickstart.yaml " in capsys.readouterr().out
     options = ["--image", "image:1", "--results", "s3://bucket/results", "--secret", "store"]
-    assert main([*common, "--to", "kubernetes", *options]) == 0
-    assert "kind: RayJob" in capsys.readouterr().out
+    assert main([IN_TREE, *common[1:], "--to", "kubernetes", *options]) == 0
+    text = capsys.readouterr().out
+    assert "kind: RayJob" in text
+    assert "/app/sweeps/quickstart.yaml" in text
     assert list(sweep_file.parent.iterdir()) == [sweep_file]
 
 
@@ -199,7 +270,7 @@ def test_print_shows_and_sends_nothing(
     [
         (["--to", "kubernetes"], "--image"),
         (["--to", "kubernetes", "--image", "x"], "--results"),
-        (["--to", "kubernetes", "--image", "x", "--results", "/tmp/r"], "vanish with the pods"),
+        (["--to", "kubernetes", "--image", "x", "--results", "/tmp/r"], "neither an image nor"),
         (["--to", "ray", "--address", "https://far.example"], "--results"),
         (["--to", "ray", "--set", "training.epoch=3"], "training.epochs"),
     ],
@@ -230,9 +301,7 @@ def test_systems_that_are_there_get_the_text(
     assert f"cd {copy}" in given
     assert (copy / "study/sweep.py").exists()
     fake_command(tools, "kubectl", 'echo "Error: rayjobs \\"tiny\\" already exists" >&2; exit 1')
-    text = error_of(
-        capsys, str(sweep_file), "--to", "kubernetes", "--image", "x", "--results", "s3://b/r"
-    )
+    text = error_of(capsys, IN_TREE, "--to", "kubernetes", "--image", "x", "--results", "s3://b/r")
     assert "use another --name" in text
 
 
@@ -240,7 +309,7 @@ def test_without_the_system_the_text_can_be_printed(
     sweep_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    words = [str(sweep_file), "--to", "kubernetes", "--image", "x", "--results", "s3://b/r"]
+    words = [IN_TREE, "--to", "kubernetes", "--image", "x", "--results", "s3://b/r"]
     assert "--print" in error_of(capsys, *words)
 
 
@@ -285,3 +354,27 @@ def test_a_log_is_shown_as_progress() -> None:
     found = last_state("\n".join(lines))
     assert found is not None
     assert found["n_finished"] == 3
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.2", "[::1]"])
+def test_no_proxy_sees_the_token(
+    variable: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "example.org")
+    monkeypatch.setenv("NO_PROXY", "")
+    address = f"http://{host}:8265"
+    leave_proxies_out(address)
+    assert requests.utils.get_environ_proxies(address) == {}
+    assert requests.utils.should_bypass_proxies("http://example.org", None)
+    leave_proxies_out(address)
+    assert os.environ["no_proxy"].count("example.org") == 1
+
+
+def test_an_https_server_is_reached_as_the_user_has_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "")
+    leave_proxies_out("https://ray.example.org")
+    assert os.environ["no_proxy"] == ""

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,7 @@ import yaml
 
 from study.cluster.command import Command, JobError
 from study.cluster.kubernetes import KubernetesJob, kubernetes_name, rayjob_manifest
-from study.cluster.slurm import SlurmJob, slurm_script
+from study.cluster.slurm import _FOLLOW, SlurmJob, slurm_script
 from study.config import Sweep
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -140,7 +144,7 @@ def test_a_variable_that_looks_like_a_secret_is_refused(name: str) -> None:
     [
         (lambda: replace(SLURM, n_tasks=0), "--tasks"),
         (lambda: replace(SLURM, time_limit="four hours"), "04:00:00"),
-        (lambda: replace(KUBERNETES, name="Latent Dims"), "lower case"),
+        (lambda: replace(KUBERNETES, name="Latent Dims"), "lower-case"),
         (lambda: rayjob_manifest(SWEEP, COMMAND, KUBERNETES), "vanish with the pods"),
         (lambda: replace(COMMAND, environment=(("A B", "x"),)), "not a name for a variable"),
     ],
@@ -153,3 +157,91 @@ def test_options_that_make_no_job_are_refused(make: Any, message: str) -> None:
 @pytest.mark.parametrize("name", ["Latent_dims", "a" * 64, "x.y-z_"])
 def test_names_fit_kubernetes(name: str) -> None:
     replace(KUBERNETES, name=kubernetes_name(Sweep(name=name)))
+
+
+FAKE_SWEEP = """
+import signal, sys, time
+ended = []
+signal.signal(signal.SIGTERM, lambda *_: ended.append(1))
+print("ready", flush=True)
+while not ended:
+    time.sleep(0.05)
+time.sleep(0.5)
+sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize(
+    ("signals", "environment", "requeued"),
+    [
+        # The time is up: this task goes back into the queue, and no other.
+        (["USR1"], {"SLURM_JOB_ID": "7"}, "requeue 7"),
+        (
+            ["USR1"],
+            {"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"},
+            "requeue 7_2",
+        ),
+        # Cancelled, also just after the warning: it stays away.
+        (["TERM"], {"SLURM_JOB_ID": "7"}, ""),
+        (["USR1", "TERM"], {"SLURM_JOB_ID": "7"}, ""),
+        # Put back often enough.
+        (["USR1"], {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "20"}, ""),
+    ],
+)
+def test_only_a_job_whose_time_is_up_is_put_back(
+    tmp_path: Path, signals: list[str], environment: dict[str, str], requeued: str
+) -> None:
+    log = tmp_path / "scontrol.log"
+    (tmp_path / "scontrol").write_text(f'#!/bin/bash\necho "$*" >> {log}\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    (tmp_path / "sweep.py").write_text(FAKE_SWEEP)
+    script = f"set -euo pipefail\n{sys.executable} {tmp_path}/sweep.py &\n{_FOLLOW}"
+    job = subprocess.Popen(
+        ["bash", "-c", script],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert job.stdout is not None
+    with job.stdout:
+        assert job.stdout.readline() == "ready\n"
+        # bash handles a signal that comes while it still sets its traps by ending.
+        time.sleep(0.3)
+        for name in signals:
+            job.send_signal(getattr(signal, f"SIG{name}"))
+            time.sleep(0.05)
+        assert job.wait(timeout=20) == 130
+    assert (log.read_text().strip() if log.exists() else "") == requeued
+
+
+@pytest.mark.parametrize(
+    ("folder", "line"),
+    [
+        ("/home/me/study", "#SBATCH --output=/home/me/study/latent_dims-%A_%a.log"),
+        ("/home/me/my study", '#SBATCH --output="/home/me/my study/latent_dims-%A_%a.log"'),
+        ("/home/me/50%", "#SBATCH --output=/home/me/50%%/latent_dims-%A_%a.log"),
+        ("/home/o'neil", '#SBATCH --output="/home/o\'neil/latent_dims-%A_%a.log"'),
+    ],
+)
+def test_the_log_is_where_the_job_was_submitted(folder: str, line: str) -> None:
+    text = slurm_script(SWEEP, COMMAND, replace(SLURM, log_folder=folder))
+    assert line in text.splitlines()
+
+
+@pytest.mark.parametrize("change", ["log_folder", "partition", "account"])
+@pytest.mark.parametrize("value", ['a"b', "a\nb", "a\x1bb"])
+def test_options_that_would_leave_their_line_are_refused(change: str, value: str) -> None:
+    with pytest.raises(JobError, match="quote or a control character"):
+        replace(SLURM, **{change: value})
+
+
+def test_colleagues_may_read_the_results_and_nobody_rays_folder() -> None:
+    for layout, text in scripts().items():
+        assert "umask" not in text
+        assert ("install -d -m 700" in text) == (layout != "array")
+
+
+@pytest.mark.parametrize("name", ["2nd", "9", "-x", "Latent", "a" * 48, "a_b"])
+def test_names_that_kubernetes_refuses_are_refused_here(name: str) -> None:
+    with pytest.raises(JobError, match="must begin with a lower-case letter"):
+        replace(KUBERNETES, name=name)

@@ -11,10 +11,9 @@
 #SBATCH --output=latent_dims-%A_%a.log
 #SBATCH --open-mode=append
 #SBATCH --requeue
-#SBATCH --signal=B:TERM@120
+#SBATCH --signal=B:USR1@120
 
 set -euo pipefail
-umask 077
 cd '/shared/me/my study'
 unset RAY_ADDRESS
 export OMP_NUM_THREADS=1
@@ -30,8 +29,13 @@ export RAY_AUTH_TOKEN
 .venv/bin/python -u -m study.sweep sweeps/latent_dims.yaml --results /shared/me/results --set training.epochs=20 --shard "$SLURM_ARRAY_TASK_ID/4" --workers "$SLURM_CPUS_PER_TASK" &
 sweep_pid=$!
 # bash waits for a child before it handles a signal, so the child runs in the background.
-trap 'stopped=1; kill -TERM $sweep_pid 2>/dev/null || true' TERM
+# USR1: the time is up, the rest is for another run. TERM: somebody cancels the job.
+# At the time limit itself TERM comes, too, but 120 s or more after USR1.
 stopped=0
+warned=0
+trap 'stopped=1; warned=$SECONDS; kill -TERM $sweep_pid 2>/dev/null || true' USR1
+trap '[ $((SECONDS - warned)) -ge 105 ] || stopped=0
+  kill -TERM $sweep_pid 2>/dev/null || true' TERM
 status=0
 wait "$sweep_pid" || status=$?
 while kill -0 "$sweep_pid" 2>/dev/null; do
@@ -41,6 +45,11 @@ done
 runs=${SLURM_RESTART_COUNT:-0}
 if [ "$stopped" = 1 ] && [ "$status" != 0 ] && [ "$runs" -lt 20 ]; then
   echo "stopped before the end: back in the queue"
-  scontrol requeue "$SLURM_JOB_ID" || true
+  # In an array this task alone: the first task's number is the whole array's, too.
+  own=$SLURM_JOB_ID
+  if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
+    own="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
+  fi
+  scontrol requeue "$own" || true
 fi
 exit "$status"

@@ -11,10 +11,9 @@
 #SBATCH --output=latent_dims-%j.log
 #SBATCH --open-mode=append
 #SBATCH --requeue
-#SBATCH --signal=B:TERM@120
+#SBATCH --signal=B:USR1@120
 
 set -euo pipefail
-umask 077
 cd '/shared/me/my study'
 unset RAY_ADDRESS
 export OMP_NUM_THREADS=1
@@ -33,6 +32,7 @@ export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 head_ip=$(srun --overlap --nodes=1 --ntasks=1 -w "$head" hostname --ip-address)
 head_ip=${head_ip%% *}
 export RAY_TMPDIR=/tmp/ray-$SLURM_JOB_ID RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
+srun --overlap --nodes=4 --ntasks=4 --ntasks-per-node=1 install -d -m 700 "$RAY_TMPDIR"
 trap 'rm -rf "$RAY_TMPDIR"' EXIT
 # It ends with `ray stop`, for every Ray of the user on the node: hence --exclusive.
 srun --nodes=4 --ntasks=4 .venv/bin/ray symmetric-run \
@@ -40,8 +40,13 @@ srun --nodes=4 --ntasks=4 .venv/bin/ray symmetric-run \
   .venv/bin/python -u -m study.sweep sweeps/latent_dims.yaml --results /shared/me/results --set training.epochs=20 --wait-for-nodes 4 --address "$head_ip:$port" &
 sweep_pid=$!
 # bash waits for a child before it handles a signal, so the child runs in the background.
-trap 'stopped=1; kill -TERM $sweep_pid 2>/dev/null || true' TERM
+# USR1: the time is up, the rest is for another run. TERM: somebody cancels the job.
+# At the time limit itself TERM comes, too, but 120 s or more after USR1.
 stopped=0
+warned=0
+trap 'stopped=1; warned=$SECONDS; kill -TERM $sweep_pid 2>/dev/null || true' USR1
+trap '[ $((SECONDS - warned)) -ge 105 ] || stopped=0
+  kill -TERM $sweep_pid 2>/dev/null || true' TERM
 status=0
 wait "$sweep_pid" || status=$?
 while kill -0 "$sweep_pid" 2>/dev/null; do
@@ -51,6 +56,11 @@ done
 runs=${SLURM_RESTART_COUNT:-0}
 if [ "$stopped" = 1 ] && [ "$status" != 0 ] && [ "$runs" -lt 20 ]; then
   echo "stopped before the end: back in the queue"
-  scontrol requeue "$SLURM_JOB_ID" || true
+  # In an array this task alone: the first task's number is the whole array's, too.
+  own=$SLURM_JOB_ID
+  if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
+    own="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
+  fi
+  scontrol requeue "$own" || true
 fi
 exit "$status"
