@@ -16,7 +16,7 @@ from study.execution.exit_status import ExitStatus
 from study.execution.ray_environment import SessionError
 from study.execution.run_options import RunOptions
 from study.execution.stopping import Stop, stop_on_signals
-from study.sweep import say_stopped
+from study.sweep import say_missing, say_stopped
 
 # What may be set: nothing that a network's training depends on.
 SETTABLE = ("detection.", "replicates.sample")
@@ -35,13 +35,14 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FIELD=VALUE",
         action="append",
         default=[],
-        help="a detection field, such as detection.k_max=60, or replicates.sample (repeatable)",
+        help="change a detection field, such as detection.k_max=60, or replicates.sample "
+        "(repeatable)",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="print what would be counted, write nothing"
     )
     parser.add_argument("--address", help="an existing Ray cluster (default: a local one)")
-    parser.add_argument("--workers", type=int, metavar="N", help="units that run at once")
+    parser.add_argument("--workers", type=int, metavar="N", help="number of units to run at once")
     screen = parser.add_mutually_exclusive_group()
     screen.add_argument("--quiet", action="store_true", help="print nothing but errors")
     screen.add_argument("--json", action="store_true", help="print one JSON object per line")
@@ -88,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with stop_on_signals() as stop:
         try:
             return _rescore(path, options.overrides, run_options, stop)
+        except ModuleNotFoundError as error:
+            return say_missing(error)
         except (SweepError, ResultsError, SessionError) as error:
             print(f"error: {error}", file=sys.stderr)
             return ExitStatus.USAGE

@@ -50,14 +50,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--force",
         action="store_true",
-        help="run every trial again although it is recorded; old rows stay until new ones replace "
-        "them, and a done row is replaced by a done row only",
+        help="run every trial again even if it is recorded; old rows stay until new ones replace "
+        "them, and a done row is only replaced by a done row",
     )
     parser.add_argument(
         "--weights-from",
         metavar="FOLDER",
-        help="results folder whose trained networks are measured instead of training them again, "
-        "such as results/latent_dims; they are copied",
+        help="results folder whose trained networks are copied and measured instead of being "
+        "trained again, such as results/latent_dims",
     )
     parser.add_argument(
         "--results",
@@ -68,21 +68,21 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--address",
         default=os.environ.get("RAY_ADDRESS"),
-        help="an existing Ray cluster: auto, HOST:PORT or ray://HOST:PORT "
-        "(default: $RAY_ADDRESS, else a local one for this run)",
+        help="an existing Ray cluster: auto or HOST:PORT (default: $RAY_ADDRESS, otherwise a "
+        "local one for this run)",
     )
     parser.add_argument(
         "--wait-for-nodes",
         type=int,
         metavar="N",
-        help="wait until the existing cluster has N nodes (default: take it as it is)",
+        help="wait until the existing cluster has N nodes (default: use it as it is)",
     )
     parser.add_argument(
         "--write-from",
         choices=("auto", "nodes", "driver"),
         default="auto",
-        help="who writes rows on an existing cluster: its nodes, or this process's node for them "
-        "(default: the nodes if they all see the results folder)",
+        help="who writes rows on an existing cluster: its nodes, or the node of this process "
+        "(default: the nodes, if they all see the results folder)",
     )
     parser.add_argument(
         "--shard",
@@ -93,7 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--workers",
         type=int,
         metavar="N",
-        help="stacks that run at once on this machine (default: its processors)",
+        help="stacks to run at once on this machine (default: as many as its CPUs allow)",
     )
     parser.add_argument(
         "--dashboard",
@@ -103,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--storage",
         metavar="URL",
-        help="copy an adaptive sweep to this Optuna database too, such as sqlite:///x.db or "
+        help="also copy an adaptive sweep to this Optuna database, such as sqlite:///x.db or "
         "postgresql://me:${DB_PASSWORD}@host/x (${NAME} is read from the environment)",
     )
     screen = parser.add_mutually_exclusive_group()
@@ -140,8 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             return say_stopped(stop)
         except ModuleNotFoundError as error:
-            print(f"error: {missing_package(error)}", file=sys.stderr)
-            return ExitStatus.USAGE
+            return say_missing(error)
         try:
             if options.dashboard:
                 check_dashboard()
@@ -151,6 +150,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if options.smoke:
                 sweep = shrink(sweep)
             return (run if sweep.search is None else run_search)(sweep, run_options, stop)
+        except ModuleNotFoundError as error:
+            return say_missing(error)
         except (SweepError, ResultsError, SessionError) as error:
             print(f"error: {error}", file=sys.stderr)
             return ExitStatus.USAGE
@@ -168,16 +169,21 @@ def _run_options(options: argparse.Namespace) -> RunOptions:
     return RunOptions(**given)
 
 
-def missing_package(error: ModuleNotFoundError) -> str:
-    """Say which package this Python lacks, and how it gets it."""
-    return (
-        f"{error.name} is not installed in {sys.executable} on {socket.gethostname()}; install "
-        "what constraints.txt names, or name another Python (submit: --python, --pip)"
+def say_missing(error: ModuleNotFoundError) -> int:
+    """Print which package this Python lacks and how to install it; return the exit status."""
+    # An error that came from another process has lost its name.
+    name = error.name or str(error)
+    print(
+        f"error: {name} is not installed in {sys.executable} on {socket.gethostname()}; install "
+        "the project with the packages that run sweeps (pip install -c constraints.txt "
+        "'.[sweep]'), or name another Python (submit: --python, --pip)",
+        file=sys.stderr,
     )
+    return ExitStatus.USAGE
 
 
 def say_stopped(stop: Stop) -> int:
-    """Say that the run was ended at once, and how to go on; return the exit status."""
+    """Print that the run was ended at once and how to continue; return the exit status."""
     print(
         f"{stop.reason or 'Ctrl-C'}: stopped at once. What was finished is kept.\n"
         "To continue, run the same command again.",

@@ -45,6 +45,7 @@ from study.results.tables import (
     pandas_type,
     to_table,
 )
+from study.sweep import say_missing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -334,6 +335,8 @@ def verify(folder: ResultsFolder, trials: Sequence[Trial], console: Console) -> 
         with ProcessPoolExecutor(1, mp_context=context) as pool:
             try:
                 found = pool.submit(run_again, trial).result()
+            except ModuleNotFoundError:
+                raise  # Nothing can be run again here.
             except Exception as error:
                 verdicts.append(_failed(trial, error))
                 continue
@@ -426,6 +429,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         trials = choose(folder, options.path, n_trials=options.n, seed=options.seed)
         verdicts = verify(folder, trials, console)
         outcome = certificate(PurePath(options.path).name, verdicts, seed=options.seed)
+    except ModuleNotFoundError as error:
+        return say_missing(error)
     except (ResultsError, OSError) as error:
         print(f"error: {printable(error)}", file=sys.stderr)
         return ExitStatus.USAGE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -66,3 +67,30 @@ def test_a_published_folder_gives_its_page(tmp_path: Path) -> None:
     done = without_the_extra(["report", "results/original", "--out", str(tmp_path)])
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "report.html").stat().st_size > 1e6
+
+
+def test_what_trains_names_what_it_needs(tmp_path: Path) -> None:
+    done = without_the_extra(["sweep", "sweeps/quickstart.yaml", "--results", str(tmp_path)])
+    assert done.returncode == 2, done.stdout
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "is not installed in" in done.stderr
+    assert "'.[sweep]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "function"), [("study.verify", "choose"), ("study.rescore", "_rescore")]
+)
+def test_what_counts_names_what_it_needs(
+    module: str,
+    function: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def lacking(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    command = importlib.import_module(module)
+    monkeypatch.setattr(command, function, lacking)
+    assert command.main([str(ROOT / "results" / "original")]) == 2
+    assert capsys.readouterr().err.startswith("error: torch is not installed in")
