@@ -23,6 +23,7 @@ from study.data.data_set import DataSet, draw_data_set
 from study.detection.modes import control_gap, detect_modes, modal_em
 from study.endpoints.baselines import score_nulls
 from study.endpoints.fidelity import neighbor_fidelity, two_sample_accuracy
+from study.endpoints.likelihood import log_density
 from study.endpoints.matching import match_components, match_points
 from study.endpoints.scores import LIKELIHOOD_POINTS
 from study.training.fitted import FittedVAE, Member
@@ -32,7 +33,6 @@ from study.training.generate import (
     draw_samples,
     encode_points,
     heldout_losses,
-    importance_log_prob,
 )
 from study.training.train import train
 
@@ -140,7 +140,7 @@ def _measure_model(clock: Clock, fitted: FittedVAE, index: int, data: DataSet) -
     rng = np.random.default_rng(0)
     clock("classifier", lambda: two_sample_accuracy(samples, data.control, rng=rng))
     few = data.heldout[:LIKELIHOOD_POINTS]
-    clock("likelihood", lambda: importance_log_prob(fitted, index, few))
+    clock("likelihood", lambda: log_density(fitted, index, few))
     clock("held-out losses", lambda: heldout_losses(fitted, index, data.heldout))
     clock("modal EM", lambda: modal_em(chosen))
 

@@ -40,6 +40,8 @@ COLUMN_NAMES = {
     "hidden": "hidden layers",
     "coverage": "coverage k* / K",
     "detection_n_samples": "points counted n",
+    "noise_variance": "noise variance of samples",
+    "noise_rule": "noise of samples",
 }
 SHORT_NAMES = {
     "latent_dim": "q",
@@ -52,6 +54,8 @@ SHORT_NAMES = {
     "box_half_width": "half-width",
     "standardize": "standardized",
     "detection_n_samples": "n counted",
+    "noise_variance": "noise",
+    "noise_rule": "noise rule",
     "n_samples": "n trained",
 }
 

@@ -148,6 +148,10 @@ class DetectionConfig:
         project's detector.
     n_samples : int
         Points drawn from each source.
+    noise_variance : float or "implied"
+        Variance of the decoder's noise in what is sampled and in the density that is scored, in
+        the units of the training. "implied": the model's own, kl_weight / 2 or the learned one.
+        Another value measures the same network with other noise; it trains nothing.
     k_min, k_max : int
         Range of the calibrated protocol; a count that reaches the cap k_max is flagged.
     restarts : int
@@ -161,6 +165,7 @@ class DetectionConfig:
     sources: Annotated[tuple[Source, ...], Len(1, 4)] = ("data", "means", "samples", "codes")
     protocols: Annotated[tuple[Protocol, ...], Len(1, 2)] = ("original", "calibrated")
     n_samples: Points = 10_000
+    noise_variance: Positive | Literal["implied"] = "implied"
     k_min: Components = 1
     k_max: Components = 40
     restarts: Annotated[int, Interval(ge=1, le=1000)] = 1

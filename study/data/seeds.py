@@ -6,7 +6,8 @@ the stack a trial is in. Every draw in the project takes its generator from here
 The seeds that name a stream, by purpose:
 
 - ``mixture``, ``training_points``, ``heldout``, ``control``: (data_seed,);
-- ``init``, ``shuffle``, ``noise``, ``importance``: (data_seed, init_seed);
+- ``init``, ``shuffle``, ``noise``: (data_seed, init_seed);
+- ``importance``: (data_seed, init_seed, which batch of points);
 - ``prior``, ``sample_noise``: (data_seed, init_seed, sample_seed);
 - ``classifier``: whatever its caller scores;
 - ``null``: (data_seed, which null model).

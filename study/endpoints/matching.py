@@ -190,13 +190,17 @@ class ComponentMatch:
     fragments : ndarray of shape (n_components,)
         Fitted components that belong to each true one.
     bridges : int
-        Fitted components with most of their points off every true component.
+        Fitted components with most of their points outside the 99 % ellipsoids of the truth.
     light : int
         Fitted components of weight below 0.5 %, which are not classified.
     dominant : ndarray of shape (k,)
         The true component that each fitted one is most like.
     hq : ndarray of shape (k,)
         High-quality share of each fitted component's points; NaN if it has none.
+    mass : ndarray of shape (k,)
+        Share of the points that each fitted component accounts for.
+    is_heavy : ndarray of shape (k,)
+        Whether each fitted component is classified, not light.
     """
 
     fragments: Int64[np.ndarray, " components"]
@@ -204,6 +208,41 @@ class ComponentMatch:
     light: int
     dominant: Int64[np.ndarray, " fitted"]
     hq: Float64[np.ndarray, " fitted"]
+    mass: Float64[np.ndarray, " fitted"]
+    is_heavy: Bool[np.ndarray, " fitted"]
+
+    @property
+    def _quality(self) -> Float64[np.ndarray, " fitted"]:
+        """The `hq` of each heavy component; 0 without a point."""
+        return np.nan_to_num(self.hq[self.is_heavy])
+
+    @property
+    def bridge_sum(self) -> float:
+        """Sum of 1 - hq over heavy components: how many lie outside, each by its share.
+
+        Unlike `bridges` it has no cut that a component could cross. A fit that equals the truth
+        has 0.01 for each component.
+        """
+        return float((1 - self._quality).sum())
+
+    @property
+    def fragment_sum(self) -> float:
+        """Sum of hq over heavy components but the best one of each true component.
+
+        With `bridge_sum` and the sum over the best ones it adds up to the heavy components.
+        """
+        return self._beyond_the_first(self._quality)
+
+    @property
+    def fragment_mass(self) -> float:
+        """Share of the points, all of high quality, in further fragments than the largest."""
+        return self._beyond_the_first(self._quality * self.mass[self.is_heavy])
+
+    def _beyond_the_first(self, values: np.ndarray) -> float:
+        """Sum values over heavy components, less the largest of each true component."""
+        largest = np.zeros(len(self.fragments))
+        np.maximum.at(largest, self.dominant[self.is_heavy], values)
+        return float(values.sum() - largest.sum())
 
     def fragmentation(self, recalled: Bool[np.ndarray, " components"]) -> float:
         """Return the mean number of fragments over recalled components.
@@ -270,6 +309,8 @@ def match_components(
         light=int((~heavy).sum()),
         dominant=dominant,
         hq=hq,
+        mass=received / len(points),
+        is_heavy=heavy,
     )
 
 

@@ -4,9 +4,10 @@ What the numbers mean is said where they are computed: `matching` (recall, spuri
 variation, fragments, bridges), `fidelity` (density, coverage, classifier accuracy) and `bounds`
 (entropy, forward KL, rate bound, loss floor).
 
-Spurious mass is hq(control) - hq(generated): the share of generated points off every true
-component, beyond the share that a fresh draw of the truth has there. Negative if the model stays
-closer to the components than the truth does.
+Spurious mass is hq(control) - hq(generated): the share of generated points outside the 99 %
+ellipsoids of all true components, beyond the share that a fresh draw of the truth has there.
+Negative if the model stays closer to the components than the truth does. Half of it may be flanks:
+`between_mass` is the same at 1 - 10^-6, where none are (`study.endpoints.outside`).
 """
 
 from __future__ import annotations
@@ -34,10 +35,12 @@ from study.endpoints.matching import (
     match_components,
     match_points,
 )
+from study.endpoints.outside import between_mass, outside_rows
 
 Row = dict[str, Any]
 
-# Held-out points of the likelihood: enough for a standard error of 0.03 nats.
+# Held-out points of the likelihood: a standard error of 0.02 to 0.03 nats at beta = 1 and widths
+# from 2 on, and of nats at beta = 0.1, where few points far from the model decide (`fkl_se`).
 LIKELIHOOD_POINTS = 2_000
 
 
@@ -53,11 +56,14 @@ class PointScores:
         Rows of the `components` table, one for each true component, without the trial's id.
     recall : list of dict
         Rows of the `recall` table: source, threshold, recall; without the trial's id.
+    outside : list of dict
+        Rows of the `outside` table: source, level, outside; without the trial's id.
     """
 
     columns: dict[str, float]
     components: list[Row] = field(default_factory=list)
     recall: list[Row] = field(default_factory=list)
+    outside: list[Row] = field(default_factory=list)
 
 
 def score_points(
@@ -96,9 +102,10 @@ def score_points(
     ValueError
         If a point set is empty, holds NaN or infinity, or is not of the truth's dimension.
     """
-    matches = {"data": match_points(control, truth), "samples": match_points(samples, truth)}
+    sets = {"data": control, "samples": samples}
     if means is not None:
-        matches["means"] = match_points(means, truth)
+        sets["means"] = means
+    matches = {source: match_points(points, truth) for source, points in sets.items()}
     fragments = None if fitted is None else match_components(fitted, samples, truth)
     near = neighbor_fidelity(samples, control)
     columns = _match_columns(matches)
@@ -107,11 +114,13 @@ def score_points(
         "prdc_density": near.density,
         "prdc_coverage": near.coverage,
         "c2st": two_sample_accuracy(samples, control, rng=rng),
+        "between_mass": between_mass(samples, control, truth),
     }
     return PointScores(
         columns=columns,
         components=_component_rows(matches["samples"], fragments),
         recall=_recall_rows(matches),
+        outside=outside_rows(sets, truth),
     )
 
 
@@ -135,7 +144,8 @@ def score_likelihood(
     -------
     dict
         entropy_nats, estimated at these points; lambda_1, the largest eigenvalue of the truth's
-        covariance; fkl_nats if model_log_prob is given.
+        covariance; fkl_nats and fkl_se if model_log_prob is given. The standard error is that of a
+        mean over so many held-out points, with the error of each density in it.
 
     Raises
     ------
@@ -149,6 +159,8 @@ def score_likelihood(
     }
     if model_log_prob is not None:
         columns["fkl_nats"] = forward_kl(model_log_prob, truth_log_prob)
+        difference = truth_log_prob - model_log_prob
+        columns["fkl_se"] = float(difference.std() / np.sqrt(len(heldout)))
     return columns
 
 
@@ -226,6 +238,9 @@ def _fragment_columns(fragments: ComponentMatch | None, samples: PointMatch) -> 
     return {
         "fragmentation": fragments.fragmentation(recalled),
         "bridges": float(fragments.bridges),
+        "fragment_sum": fragments.fragment_sum,
+        "bridge_sum": fragments.bridge_sum,
+        "fragment_mass": fragments.fragment_mass,
     }
 
 

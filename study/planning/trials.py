@@ -61,6 +61,7 @@ FIELD_COLUMNS: dict[str, tuple[str, ...]] = {
     "training.learning_rate": ("learning_rate",),
     "training.kl_weight": ("kl_weight",),
     "training.standardize": ("standardize",),
+    "detection.noise_variance": ("noise_variance", "noise_rule"),
     "detection.n_samples": ("detection_n_samples",),
     "detection.k_min": ("k_min",),
     "detection.k_max": ("k_max",),
@@ -242,7 +243,7 @@ def _detection_json(detection: DetectionConfig) -> str:
 
 @lru_cache(maxsize=100_000)
 def _control_json(detection: DetectionConfig) -> str:
-    return _canonical(_in_order(detection), skip=("sources", "at_checkpoints"))
+    return _canonical(_in_order(detection), skip=("sources", "at_checkpoints", "noise_variance"))
 
 
 def _in_order(detection: DetectionConfig) -> DetectionConfig:
@@ -262,6 +263,14 @@ def box_columns(mixture: MixtureConfig) -> tuple[float | None, str]:
     if mixture.box == "density":
         return 10.0 * (mixture.n_components / 10) ** (1 / mixture.dim), "density"
     return float(mixture.box), "fixed"
+
+
+def _noise_variance(cell: Cell | Trial) -> float | None:
+    """Return the variance of what is sampled, in the units of the training; None if learned."""
+    given = cell.detection.noise_variance
+    if given != "implied":
+        return float(given)
+    return cell.training.kl_weight / 2 if cell.model.decoder_variance == "implied" else None
 
 
 def _cell_columns(cell: Cell | Trial) -> dict[str, Any]:
@@ -288,6 +297,8 @@ def _cell_columns(cell: Cell | Trial) -> dict[str, Any]:
         "learning_rate": float(training.learning_rate),
         "kl_weight": float(training.kl_weight),
         "standardize": training.standardize,
+        "noise_variance": _noise_variance(cell),
+        "noise_rule": "implied" if detection.noise_variance == "implied" else "given",
         "detection_n_samples": detection.n_samples,
         "k_min": detection.k_min,
         "k_max": detection.k_max,
@@ -372,6 +383,9 @@ def _varies(name: str, rows: Sequence[dict[str, Any]]) -> bool:
     if name == "box_half_width":
         # Under the density rule the width follows from n_components: no factor of its own.
         rows = [row for row in rows if row["box_rule"] == "fixed"]
+    if name == "noise_variance":
+        # Implied noise follows from kl_weight.
+        rows = [row for row in rows if row["noise_rule"] == "given"]
     return len({row[name] for row in rows} - {None}) > 1
 
 

@@ -62,6 +62,8 @@ CONFIG_FIELDS: list[tuple[str, pa.DataType]] = [
     ("learning_rate", _FLOAT),
     ("kl_weight", _FLOAT),
     ("standardize", _BOOL),
+    ("noise_variance", _FLOAT),
+    ("noise_rule", _STR),
     ("detection_n_samples", _INT),
     ("k_min", _INT),
     ("k_max", _INT),
@@ -223,6 +225,10 @@ SCHEMAS: dict[str, pa.Schema] = {
     "recall": pa.schema(
         [("trial_id", _ID), ("source", _STR), ("threshold", _FLOAT), ("recall", _FLOAT)]
     ),
+    # Share of points outside the ellipsoids of each level, by source (`study.endpoints.outside`).
+    "outside": pa.schema(
+        [("trial_id", _ID), ("source", _STR), ("level", _FLOAT), ("outside", _FLOAT)]
+    ),
     "points": pa.schema(
         [
             ("trial_id", _ID),
@@ -264,6 +270,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "counts": ("owner_id", "source", "protocol", "epoch", "k"),
     "components": ("trial_id", "component"),
     "recall": ("trial_id", "source", "threshold"),
+    "outside": ("trial_id", "source", "level"),
     "points": ("trial_id", "source", "index"),
     "gallery": ("trial_id", "source", "index"),
     "weights": ("training_id", "name"),

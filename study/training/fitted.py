@@ -30,6 +30,9 @@ class Member:
         beta.
     learning_rate : float
     standardize : bool
+    noise_variance : float or None
+        Of the decoder in what is generated and scored, in the network's units; None takes the
+        trained one.
     """
 
     data_seed: int
@@ -37,6 +40,7 @@ class Member:
     kl_weight: float = 1.0
     learning_rate: float = 1e-3
     standardize: bool = False
+    noise_variance: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +63,18 @@ class FittedVAE:
 
     @property
     def decoder_variance(self) -> Float64[np.ndarray, " models"]:
-        """sigma^2 of each model, in the units that the network trains in."""
+        """sigma^2 of what each model generates, in the units that the network trains in."""
+        given = [member.noise_variance for member in self.members]
+        return np.array(
+            [
+                trained if noise is None else noise
+                for trained, noise in zip(self.trained_variance.tolist(), given, strict=True)
+            ]
+        )
+
+    @property
+    def trained_variance(self) -> Float64[np.ndarray, " models"]:
+        """sigma^2 that each model was trained with, in the units that the network trains in."""
         kl_weights = torch.tensor([m.kl_weight for m in self.members], dtype=torch.float64)
         return self.vae.decoder_variances(kl_weights).cpu().numpy()
 

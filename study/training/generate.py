@@ -1,4 +1,4 @@
-"""What a fitted model generates, encodes and how likely it finds points; one model at a time.
+"""What a fitted model generates, encodes and loses on held-out points; one model at a time.
 
 All arrays that come in and go out are float64 in data units; losses are in the units that the
 network trains in (the same, unless a model standardizes).
@@ -14,7 +14,6 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from jaxtyping import Float64
-from torch import Tensor
 
 from study.data.seeds import numpy_generator, torch_generator
 from study.training.epoch import kl_per_latent
@@ -23,9 +22,6 @@ from study.training.program import ACTIVE_UNIT_VARIANCE
 
 # Rows computed at once: the widest layer's outputs stay in a core's cache.
 CHUNK_ROWS = 1_024
-N_IMPORTANCE_DRAWS = 100
-# The proposal's standard deviation over the encoder's: heavier tails than the true posterior's.
-PROPOSAL_WIDTH = 1.5
 # Index of the stream of held-out noise, beside the training's own.
 HELDOUT_NOISE = 1
 
@@ -164,75 +160,10 @@ def heldout_losses(
         kl_nats += kl.double().sum().item() / len(points)
     loss = recon + member.kl_weight * kl_nats
     if model.vae.model.decoder_variance == "learned":
-        variance = model.decoder_variance[0]
+        variance = model.trained_variance[0]
         log_scale = points.shape[1] / 2 * np.log(2 * np.pi * variance)
         loss = float(log_scale + recon / (2 * variance) + member.kl_weight * kl_nats)
     return recon, kl_nats, loss
-
-
-def importance_log_prob(
-    fitted: FittedVAE,
-    index: int,
-    points: Float64[np.ndarray, "samples features"],
-    *,
-    n_draws: int = N_IMPORTANCE_DRAWS,
-) -> Float64[np.ndarray, " samples"]:
-    """Estimate the log density of each point under the model, by importance sampling.
-
-    The estimate is low on average (Burda et al. 2015), less so with more draws. The proposal is
-    q(z|x) widened 1.5 times: on the original's setting (1,000 held-out points, 40 epochs, against
-    40,000 draws) 100 draws are then 0.002 nats low on average, while q(z|x) itself is 0.022 nats
-    low with 100 draws and 0.004 nats with 5,000. No coordinate is made wider than the prior: where
-    a latent is unused q(z|x) is exact, and at eight latents, five of them unused, widening those
-    too costs 0.018 nats instead of 0.001. 1,000 points take about 0.13 s on one core; the standard
-    error of a forward KL from 2,000 points is 0.02 nats.
-
-    Parameters
-    ----------
-    fitted : FittedVAE
-    index : int
-        Which model of the stack.
-    points : ndarray of shape (n_samples, n_features)
-    n_draws : int
-        Importance samples a point.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,)
-        In nats, of the density in data units.
-
-    References
-    ----------
-    Burda, Grosse and Salakhutdinov, "Importance Weighted Autoencoders",
-    https://arxiv.org/abs/1509.00519
-    """
-    model, member = fitted.select(index), fitted.members[index]
-    inputs = model.to_network(points[None])
-    generator = torch_generator("importance", member.data_seed, member.init_seed)
-    parts = [
-        _log_mean_weight(model, inputs[:, rows], n_draws, generator)
-        for rows in _chunks(len(points), max(1, CHUNK_ROWS // n_draws))
-    ]
-    return torch.cat(parts).double().cpu().numpy() - model.log_volume[0]
-
-
-def _log_mean_weight(
-    model: FittedVAE, inputs: Tensor, n_draws: int, generator: torch.Generator
-) -> Tensor:
-    """Return log mean_k p(x, z_k) / proposal(z_k) of each row of a stack of one."""
-    n_samples, dim = inputs.shape[1:]
-    mu, log_variance = (part[0, :, None] for part in model.vae.encode(inputs))
-    noise = torch.randn(n_samples, n_draws, mu.shape[-1], generator=generator).to(mu.device)
-    wide = log_variance + 2 * np.log(PROPOSAL_WIDTH)
-    log_variance = torch.minimum(wide, log_variance.clamp(min=0.0))
-    latents = mu + (log_variance / 2).exp() * noise  # (n_samples, n_draws, latent_dim)
-    means = model.vae.decode(latents.flatten(0, 1)[None])[0].view(n_samples, n_draws, dim)
-    variance = float(model.decoder_variance[0])
-    error = (means - inputs[0, :, None]).square().sum(dim=-1)
-    log_ratio = (noise.square() - latents.square() + log_variance).sum(dim=-1) / 2
-    log_scale = dim / 2 * np.log(2 * np.pi * variance)
-    log_weights = log_ratio - error / (2 * variance) - log_scale - np.log(n_draws)
-    return torch.logsumexp(log_weights, dim=1)
 
 
 def _chunks(n_samples: int, size: int) -> Iterator[slice]:

@@ -18,6 +18,7 @@ from study.data.data_set import DataSet, draw_data_set
 from study.data.seeds import numpy_generator
 from study.detection.counting import count_possible, reasons_text
 from study.detection.modes import ModeCount, modal_em
+from study.endpoints.likelihood import LogDensity, log_density
 from study.endpoints.scores import (
     LIKELIHOOD_POINTS,
     PointScores,
@@ -35,7 +36,6 @@ from study.training.generate import (
     draw_samples,
     encode_points,
     heldout_losses,
-    importance_log_prob,
 )
 from study.trial.rows import (
     Row,
@@ -69,7 +69,7 @@ def data_set_of(trial: Trial) -> DataSet:
 
 
 def load_trial(trial: Trial, state: State) -> FittedVAE:
-    """Load a trial's trained model, as a stack of one on the CPU.
+    """Load a trial's trained model, as a stack of one on the CPU, with the noise it is counted at.
 
     Parameters
     ----------
@@ -84,7 +84,9 @@ def load_trial(trial: Trial, state: State) -> FittedVAE:
     KeyError
         If a parameter is missing.
     """
-    return load_fitted(trial.model, [member_of(trial)], [state])
+    noise = trial.detection.noise_variance
+    member = replace(member_of(trial), noise_variance=None if noise == "implied" else noise)
+    return load_fitted(trial.model, [member], [state])
 
 
 def score_state(trial: Trial, state: State) -> Tables:
@@ -233,15 +235,26 @@ def _score_tables(trial: Trial, scores: PointScores) -> Tables:
     return {
         "components": [{**owner, **row} for row in scores.components],
         "recall": [{**owner, **row} for row in scores.recall],
+        "outside": [{**owner, **row} for row in scores.outside],
+    }
+
+
+def _density_columns(density: LogDensity) -> Row:
+    """Say how sure the densities behind a forward KL are; without draws there is no ESS."""
+    n_points = len(density.log_prob)
+    ess_min = float(density.ess.min())
+    return {
+        "fkl_mc_se": float(np.sqrt(np.square(density.standard_error).sum()) / n_points),
+        "fkl_unmet_share": float(np.mean(~density.met)),
+        "fkl_ess_min": ess_min if np.isfinite(ess_min) else None,
     }
 
 
 def _likelihood_columns(trial: Trial, fitted: FittedVAE, data: DataSet) -> Row:
     recon, kl_nats, loss = heldout_losses(fitted, 0, data.heldout)
     few = data.heldout[:LIKELIHOOD_POINTS]
-    likelihood = score_likelihood(
-        data.truth, few, model_log_prob=importance_log_prob(fitted, 0, few)
-    )
+    density = log_density(fitted, 0, few)
+    likelihood = score_likelihood(data.truth, few, model_log_prob=density.log_prob)
     # Floor and rate bound hold for the same points that the losses are averaged over.
     entropy = score_likelihood(data.truth, data.heldout)["entropy_nats"]
     bounds = score_bounds(
@@ -254,11 +267,12 @@ def _likelihood_columns(trial: Trial, fitted: FittedVAE, data: DataSet) -> Row:
     )
     return {
         **likelihood,
+        **_density_columns(density),
         **bounds,
         "entropy_nats": entropy,
         "eigenvalues": np.linalg.eigvalsh(data.truth.covariance())[::-1].tolist(),
         "recon": recon,
         "kl_nats": kl_nats,
         "loss": loss,
-        "decoder_variance": float(fitted.decoder_variance[0]),
+        "decoder_variance": float(fitted.trained_variance[0]),
     }

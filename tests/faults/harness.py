@@ -25,7 +25,7 @@ HOOKS = Path(__file__).parent / "hooks"
 # A run takes seconds; on a crowded machine, minutes.
 PATIENCE_S = 900.0
 FAULTS = int(os.environ.get("FAULTS", "20"))
-TABLES = ("trials", "controls", "curves", "counts", "components", "recall", "points")
+TABLES = ("trials", "controls", "curves", "counts", "components", "recall", "outside", "points")
 # When, in which stack and how fast: all else must be equal.
 CIRCUMSTANCES = ("stack_id", "train_s", "count_s", "endpoints_s", "finished_at", "dirty")
 ALLOWED = re.compile(r"manifest\.json|[a-z]+\.parquet|weights/[0-9a-f]{16}\.parquet")

@@ -10,7 +10,17 @@ import pytest
 
 from study.results import read_table
 
-TABLES = ("trials", "controls", "curves", "counts", "components", "recall", "points", "nulls")
+TABLES = (
+    "trials",
+    "controls",
+    "curves",
+    "counts",
+    "components",
+    "recall",
+    "outside",
+    "points",
+    "nulls",
+)
 # Columns that say how a row was made, not what it says.
 CIRCUMSTANCES = (
     "stack_id",

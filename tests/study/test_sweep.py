@@ -255,7 +255,16 @@ def test_workers_and_processes_make_equal_tables(sweep_file: Path) -> None:
         assert done.stderr == ""
         events = [json.loads(line) for line in done.stdout.splitlines()]
         assert events[-1]["n_finished"] == 4
-    for name in ("trials", "curves", "counts", "components", "recall", "points", "controls"):
+    for name in (
+        "trials",
+        "curves",
+        "counts",
+        "components",
+        "recall",
+        "outside",
+        "points",
+        "controls",
+    ):
         left, *others = (
             _sorted(read_table(sweep_file.parent / run / "tiny", name)) for run in runs
         )

@@ -39,7 +39,11 @@ COMMAND = "python tests/study/test_versions.py"
 # Relative, of sums in float64, of float32 losses, and of endpoints of points drawn in float32.
 TOLERANCE = {"data": 1e-9, "training": 1e-4, "scoring": 2e-3}
 # Of the results of a classifier and of nearest neighbours: a few points of 400 may change sides.
-COARSE = {"c2st": 0.02, "prdc_density": 0.02, "prdc_coverage": 0.02}
+COARSE = {
+    **{"c2st": 0.02, "prdc_density": 0.02, "prdc_coverage": 0.02},
+    # Of the least certain of 400 densities, which hangs on the encoder's last bits.
+    **{"fkl_unmet_share": 0.02, "fkl_ess_min": 100.0, "fkl_mc_se": 0.02, "fkl_nats": 0.1},
+}
 Numbers = dict[str, float | int]
 
 MIXTURES = {

@@ -265,3 +265,38 @@ def test_every_fitted_component_is_accounted_for(grid: TrueMixture) -> None:
     assert match.hq[25] < 0.05
     assert math.isnan(match.hq[27])
     assert match.dominant[:25].tolist() == list(range(25))
+
+
+def split(truth: TrueMixture, component: int) -> FittedMixture:
+    """The truth as a fit, one component in two equal halves."""
+    order = [*range(truth.n_components), component]
+    weights = truth.weights[order].copy()
+    weights[[component, -1]] /= 2
+    covariances = truth.variances[order][:, :, None] * np.eye(truth.dim)
+    return FittedMixture(weights, truth.means[order], covariances)
+
+
+def test_sums_by_quality_have_no_cut(grid: TrueMixture) -> None:
+    """A fit that equals the truth, then with one component in two, then with one outside."""
+    points = draw(grid, 21)
+    covariances = grid.variances[:, :, None] * np.eye(2)
+    whole = match_components(FittedMixture(grid.weights, grid.means, covariances), points, grid)
+    assert whole.fragment_sum == pytest.approx(0, abs=1e-9)
+    assert whole.fragment_mass == pytest.approx(0, abs=1e-9)
+    assert whole.bridge_sum == pytest.approx(0.25, abs=0.1)
+    halves = match_components(split(grid, 3), points, grid)
+    assert halves.fragment_sum == pytest.approx(0.99, abs=0.03)
+    assert halves.fragment_mass == pytest.approx(0.02, abs=0.003)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.49, 0.51, 0.7])
+def test_a_component_half_outside_counts_by_its_share(share: float) -> None:
+    truth = TrueMixture(weights=np.ones(1), means=np.zeros((1, 2)), variances=np.ones((1, 2)))
+    inside, outside = np.zeros((1000, 2)), np.full((1000, 2), 9.0)
+    points = np.where(np.arange(1000)[:, None] < 1000 * share, inside, outside)
+    points = points + 0.1 * np.random.default_rng(22).standard_normal(points.shape)
+    fit = FittedMixture(np.ones(1), points.mean(axis=0)[None], np.cov(points.T)[None])
+    match = match_components(fit, points, truth)
+    assert match.bridge_sum == pytest.approx(1 - share)
+    assert match.fragment_sum == 0
+    assert match.bridges == (share < 0.5)

@@ -45,10 +45,12 @@ def test_columns_are_the_tables(scores: PointScores, truth: TrueMixture) -> None
     columns |= set(score_likelihood(truth, draw(truth, 4), model_log_prob=np.zeros(3000)))
     columns |= set(score_bounds(1.0, entropy_nats=6.0, kl_weight=1.0, dim=3))
     elsewhere = {"recon", "kl_nats", "loss", "train_recon", "train_kl_nats"}
+    elsewhere |= {"fkl_mc_se", "fkl_unmet_share", "fkl_ess_min"}
     assert columns == set(ENDPOINTS) - elsewhere
     components = {"trial_id", *scores.components[0]}
     assert components == set(SCHEMAS["components"].names)
     assert {"trial_id", *scores.recall[0]} == set(SCHEMAS["recall"].names)
+    assert {"trial_id", *scores.outside[0]} == set(SCHEMAS["outside"].names)
 
 
 def test_null_row(scores: PointScores) -> None:

@@ -83,8 +83,8 @@ def test_golden_ids() -> None:
 
 
 GOLDEN = [
-    ("768995002fbfdc80", "ceff229f30ef6b4d", "20d18a5193f78e1a", "198fba2006a85a38"),
-    ("6a97d298cd8b330c", "7b9a91dbfac2174f", "a540e68e9f846e2e", "7138724cf20d8309"),
+    ("768995002fbfdc80", "ceff229f30ef6b4d", "849da6787a983361", "6e0401bb40305346"),
+    ("6a97d298cd8b330c", "7b9a91dbfac2174f", "1c4d46043324902d", "99fa197c1e821e35"),
 ]
 
 
@@ -340,3 +340,22 @@ def test_trials_are_hashable_and_frozen() -> None:
     assert hash(trial) == hash(make_trial())
     with pytest.raises(dataclasses.FrozenInstanceError):
         trial.cell = "x"  # type: ignore[misc]
+
+
+def test_other_noise_is_other_scoring_of_the_same_training() -> None:
+    implied, given = make_trial(), make_trial(detection={"noise_variance": 1.5})
+    assert implied.training_id == given.training_id
+    assert implied.control_id == given.control_id
+    assert implied.trial_id != given.trial_id
+    columns = [config_columns(trial) for trial in (implied, given)]
+    assert [row["noise_variance"] for row in columns] == [0.5, 1.5]
+    assert [row["noise_rule"] for row in columns] == ["implied", "given"]
+    learned = make_trial(model={"decoder_variance": "learned"})
+    assert config_columns(learned)["noise_variance"] is None
+
+
+def test_implied_noise_is_no_factor_of_its_own(scratch: Path) -> None:
+    blocks = [{"grid": {"training.kl_weight": [0.3, 1.0]}}, {"fixed": {"model.latent_dim": 3}}]
+    assert "noise_variance" not in factors(load_form({"blocks": blocks}, scratch))
+    swept = {"grid": {"detection.noise_variance": ["implied", 0.15, 1.5]}}
+    assert factors(load_form(swept, scratch)) == ("noise_variance", "noise_rule")

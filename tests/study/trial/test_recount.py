@@ -35,7 +35,7 @@ grid:
 replicates: {data: 2}
 """
 CIRCUMSTANCES = {"stack_id", "train_s", "count_s", "endpoints_s", "finished_at"}
-TABLES = ("trials", "curves", "counts", "components", "recall", "points", "controls")
+TABLES = ("trials", "curves", "counts", "components", "recall", "outside", "points", "controls")
 
 
 @pytest.fixture
@@ -78,7 +78,10 @@ def table(place: Path, name: str = "trials", results: str = "results") -> pd.Dat
     frame = read_table(place / results / "tiny", name)
     frame = frame.drop(columns=[c for c in frame if c in CIRCUMSTANCES])
     keys = [c for c in frame if c.endswith("_id") or c in ("source", "protocol")]
-    order = [*keys, *(c for c in ("epoch", "k", "index", "component", "threshold") if c in frame)]
+    order = [
+        *keys,
+        *(c for c in ("epoch", "k", "index", "component", "threshold", "level") if c in frame),
+    ]
     return frame.sort_values(order, kind="stable").reset_index(drop=True)
 
 
@@ -280,3 +283,23 @@ def test_rescore_says_when_there_are_no_weights(
         rescore(place, "--set", "training.epochs=4")
     assert study.rescore.main([str(place)]) == 2
     assert "no manifest.json here" in capsys.readouterr().err
+
+
+def test_other_noise_counts_the_same_networks_again(place: Path, trained: list[int]) -> None:
+    write(place, rates="[1.0e-3]")
+    assert run(place) == 0
+    before, trainings = table(place), len(trained)
+    folder = str(place / "results" / "tiny")
+    noisy = ["--set", "detection.noise_variance=40", "--quiet"]
+    assert study.rescore.main([folder, *noisy, "--dry-run"]) == 0
+    pd.testing.assert_frame_equal(table(place), before)
+    assert study.rescore.main([folder, *noisy]) == 0
+    after = table(place)
+    assert len(trained) == trainings
+    assert set(after["training_id"]) == set(before["training_id"])
+    assert not set(after["trial_id"]) & set(before["trial_id"])
+    assert (after["noise_variance"].dropna() == 40).all()
+    frames = [frame.sort_values("training_id", ignore_index=True) for frame in (before, after)]
+    assert (frames[1]["hq_samples"] != frames[0]["hq_samples"]).all()
+    for column in ("recon", "loss", "hq_means"):
+        pd.testing.assert_series_equal(*(frame[column] for frame in frames))
