@@ -11,9 +11,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from study.execution.exit_status import ExitStatus
-from study.execution.ray_environment import SessionError
+from study.execution.ray_environment import SessionError, known_address
 from study.execution.run_options import RunOptions
 from study.execution.stopping import Stop, stop_on_signals
 from study.sweep import say_missing, say_stopped
@@ -41,7 +42,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dry-run", action="store_true", help="print what would be counted, write nothing"
     )
-    parser.add_argument("--address", help="an existing Ray cluster (default: a local one)")
+    parser.add_argument(
+        "--address",
+        help="an existing Ray cluster: auto or HOST:PORT (default: $RAY_ADDRESS, else a local "
+        "one)",
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="number of units to run at once")
     screen = parser.add_mutually_exclusive_group()
     screen.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -88,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with stop_on_signals() as stop:
         try:
+            run_options = replace(run_options, address=known_address(options.address))
             return _rescore(path, options.overrides, run_options, stop)
         except ModuleNotFoundError as error:
             return say_missing(error)

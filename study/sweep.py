@@ -8,15 +8,14 @@ every planned trial is done, 1 when some failed or the run broke off, 2 when it 
 from __future__ import annotations
 
 import argparse
-import os
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from study.execution.exit_status import ExitStatus
-from study.execution.ray_environment import SessionError, check_dashboard
+from study.execution.ray_environment import SessionError, check_dashboard, known_address
 from study.execution.run_options import RunOptions
 from study.execution.stopping import Stop, stop_on_signals
 from study.planning.shard import Shard
@@ -67,7 +66,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--address",
-        default=os.environ.get("RAY_ADDRESS"),
         help="an existing Ray cluster: auto or HOST:PORT (default: $RAY_ADDRESS, otherwise a "
         "local one for this run)",
     )
@@ -144,6 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             if options.dashboard:
                 check_dashboard()
+            run_options = replace(run_options, address=known_address(options.address))
             sweep = load_sweep(options.file, overrides=tuple(options.overrides))
             if options.storage and sweep.search is None:
                 raise SweepError("--storage: only an adaptive sweep (search:) has a copy there")

@@ -52,6 +52,56 @@ def use_known_token() -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
+def check_address_form(address: str, *, given_as: str = "--address ") -> None:
+    """Refuse an address that no cluster can be joined at.
+
+    Parameters
+    ----------
+    address : str
+        "auto", "local" or HOST:PORT.
+    given_as : str
+        What stood before it where it was given, such as "RAY_ADDRESS=".
+
+    Raises
+    ------
+    SessionError
+        The address is of another kind; the message says what to write instead.
+    """
+    if address.startswith("ray://"):
+        raise SessionError(
+            f"{given_as}{address}: through Ray Client a driver sees neither its workers' progress "
+            "nor their rows; run on a node of the cluster with --address auto, or from anywhere "
+            "with python -m study.submit FILE --to ray --address http://127.0.0.1:8265"
+        )
+    if address.startswith(("http://", "https://")):
+        unset = "; to run here, unset RAY_ADDRESS" if given_as.startswith("RAY_ADDRESS") else ""
+        raise SessionError(
+            f"{given_as}{address}: that is a job server, which a sweep is sent to with "
+            f"python -m study.submit FILE --to ray --address {address}{unset}"
+        )
+    host, _, port = address.rpartition(":")
+    if address not in ("auto", "local") and not (host and port.isdecimal()):
+        raise SessionError(f"{given_as}{address}: write auto, or HOST:PORT such as 10.0.0.7:6379")
+
+
+def known_address(given: str | None) -> str | None:
+    """Return the address of an existing cluster, from the option or RAY_ADDRESS; None if neither.
+
+    Raises
+    ------
+    SessionError
+        As `check_address_form`.
+    """
+    if given is not None:
+        check_address_form(given)
+        return given
+    # Ray itself takes an empty variable as none.
+    address = os.environ.get("RAY_ADDRESS") or None
+    if address is not None:
+        check_address_form(address, given_as="RAY_ADDRESS=")
+    return address
+
+
 def check_dashboard() -> None:
     """Make sure that Ray's dashboard is installed.
 

@@ -21,7 +21,7 @@ import ray
 
 from study.config import ResourcesConfig
 from study.execution import ray_private
-from study.execution.ray_environment import SessionError
+from study.execution.ray_environment import SessionError, check_address_form
 from study.results.folder import first_line
 from study.results.process import Process
 from study.results.provenance import provenance, write_dirty
@@ -31,6 +31,8 @@ WATCH_S = 1.0
 MOST_SILENCES = 5
 # In a temporary folder: which process made it.
 OWNER_NOTE = "study-owner.json"
+# Paths of sockets have at most 107 bytes, and Ray puts its sessions' names below the folder.
+MOST_PARENT = 28
 DASHBOARD_URL = "http://127.0.0.1:8265"
 
 
@@ -78,6 +80,9 @@ def ray_session(
         ):
             yield
         return
+    parent, passed_over = temporary_parent()
+    for reason in passed_over:
+        say(f"not used for temporary files: {reason}; {parent} is")
     options: dict[str, Any] = {} if resources.gpus else {"num_gpus": 0}
     if dashboard:
         options |= {"dashboard_host": "127.0.0.1"}
@@ -90,7 +95,8 @@ def ray_session(
             address="local",
             num_cpus=math.ceil(n_workers * resources.n_cpus),
             include_dashboard=dashboard,
-            _temp_dir=str(folder),
+            # Ray opens its own folder to everybody; the one around it stays ours alone.
+            _temp_dir=str(folder / "r"),
             **options,
             **quiet,
         ),
@@ -108,17 +114,10 @@ def check_address(address: str, *, wait_s: float = 0.0) -> None:
     SessionError
         Nothing does, or the address is of a kind that cannot be joined.
     """
-    if address.startswith("ray://"):
-        raise SessionError(
-            f"--address {address}: through Ray Client a driver sees neither its workers' progress "
-            "nor their rows; run on a node of the cluster with --address auto, or from anywhere "
-            "with python -m study.submit FILE --to ray --address http://127.0.0.1:8265"
-        )
+    check_address_form(address)
     if address in ("auto", "local"):
         return
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise SessionError(f"--address {address}: write auto, or HOST:PORT such as 10.0.0.7:6379")
     give_up_at = time.monotonic() + wait_s
     while not (answering := answers(host, int(port))) and time.monotonic() < give_up_at:
         time.sleep(1.0)
@@ -157,9 +156,14 @@ def _sent_along() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def own_folder(prefix: str) -> Iterator[Path]:
-    """Make a temporary folder that is removed at the end, or by the next run if we are killed."""
-    # Unix socket paths are limited to 107 bytes, so the folder's name is short.
-    parent = Path("/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir())
+    """Make a temporary folder that is removed at the end, or by the next run if we are killed.
+
+    Raises
+    ------
+    SessionError
+        No temporary folder can be written.
+    """
+    parent, _ = temporary_parent()
     for note in parent.glob(f"{prefix}*/{OWNER_NOTE}"):
         with contextlib.suppress(OSError, ValueError, TypeError):
             if Process.parse(note.read_text()).has_ended:
@@ -170,6 +174,46 @@ def own_folder(prefix: str) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def temporary_parent() -> tuple[Path, list[str]]:
+    """Choose where temporary folders go: RAY_TMPDIR, else TMPDIR, else /tmp.
+
+    Returns
+    -------
+    parent : Path
+    passed_over : list of str
+        The places before it, each with the reason why it cannot hold Ray's folder.
+
+    Raises
+    ------
+    SessionError
+        None of them can be written.
+    """
+    tried: list[str] = []
+    for name in ("RAY_TMPDIR", "TMPDIR", ""):
+        place = os.environ.get(name, "") if name else "/tmp"
+        if not place:
+            continue
+        why = _unfit(Path(place))
+        if not why:
+            return Path(place).absolute(), tried
+        tried.append(f"{name}={place} ({why})" if name else f"{place} ({why})")
+    raise SessionError(
+        f"there is no temporary folder for Ray: {', '.join(tried)}; set RAY_TMPDIR to a folder "
+        f"that can be written, of at most {MOST_PARENT} characters"
+    )
+
+
+def _unfit(place: Path) -> str:
+    """Say why a folder cannot hold Ray's; empty if it can."""
+    if len(os.fsencode(place.absolute())) > MOST_PARENT:
+        return f"longer than {MOST_PARENT} characters, which sockets do not allow"
+    try:
+        with tempfile.TemporaryDirectory(prefix="ray-", dir=place):
+            return ""
+    except OSError as error:
+        return str(error.strerror or error).lower()
 
 
 def _dashboard_note(folder: Path) -> str:
@@ -189,12 +233,18 @@ def _connected(**options: Any) -> Iterator[None]:
         ray.init(**options)
     except Exception as error:  # Ray raises bare ones, such as when a process of its dies here.
         _shut_down()
-        reason = first_line(error)
-        raise SessionError(f"Ray did not start: {reason}") from error
+        raise SessionError(f"Ray did not start: {_reason(error)}") from error
     try:
         yield
     finally:
         _shut_down()
+
+
+def _reason(error: BaseException) -> str:
+    """Shorten what Ray says to a line; it names versions that differ on further lines."""
+    if "ersion mismatch" in str(error):
+        return " ".join(str(error).split())
+    return first_line(error)
 
 
 def _shut_down() -> None:

@@ -6,9 +6,11 @@ GPU should train more networks than one processor can measure.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from study.config import ResourcesConfig, SweepError
 
@@ -114,6 +116,28 @@ def _this_machine(resources: ResourcesConfig) -> dict[str, float]:
 
 
 def _n_processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Count the processors that this process may use, a container's quota included."""
+    n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(n, _quota())))
+
+
+def _quota(place: Path = Path("/sys/fs/cgroup")) -> float:
+    """Return how many processors' time a container may take; infinite without a limit.
+
+    joblib counts the same, and takes longer to import than a plan takes to make.
+
+    References
+    ----------
+    Control group v2, https://docs.kernel.org/admin-guide/cgroup-v2.html
+    """
+    try:
+        quota, period = (place / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (place / "cpu" / "cpu.cfs_quota_us").read_text().strip()
+            period = (place / "cpu" / "cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return math.inf
+    # "max" and -1 stand for no limit.
+    limited = quota.isdecimal() and period.isdecimal() and int(quota) and int(period)
+    return int(quota) / int(period) if limited else math.inf

@@ -1,14 +1,18 @@
 """Ray for one run."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from study.execution.ray_session import worker_log_tail
+import study.execution.ray_session
+from study.execution.ray_environment import SessionError
+from study.execution.ray_session import _reason, own_folder, temporary_parent, worker_log_tail
 
 # A process of its own: what a first import of Ray did cannot be undone in this one.
 RAY_FIRST = """
@@ -88,3 +92,46 @@ def test_the_last_words_of_a_worker_that_was_kept_ready_are_found(
     assert worker_log_tail(7) == "readySIGSEGV received"
     assert worker_log_tail(7, n_chars=8) == "received"
     assert worker_log_tail(8) == ""
+
+
+def test_temporary_folders_go_where_the_user_says(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
+    try:
+        monkeypatch.delenv("RAY_TMPDIR", raising=False)
+        monkeypatch.setenv("TMPDIR", str(short))
+        assert temporary_parent() == (short, [])
+        monkeypatch.setenv("TMPDIR", "/nowhere")
+        monkeypatch.setenv("RAY_TMPDIR", str(short))
+        assert temporary_parent() == (short, [])
+        with own_folder("ray-") as folder:
+            assert folder.parent == short
+            assert folder.stat().st_mode & 0o777 == 0o700
+    finally:
+        shutil.rmtree(short)
+
+
+def test_places_that_do_not_do_are_passed_over_with_a_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp/" + "a" * 40)
+    monkeypatch.setenv("TMPDIR", "/nowhere")
+    parent, reasons = temporary_parent()
+    assert parent == Path("/tmp")
+    assert "sockets" in reasons[0]
+    assert reasons[1] == "TMPDIR=/nowhere (no such file or directory)"
+
+
+def test_no_place_at_all_is_an_error_that_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", "/nowhere")
+    monkeypatch.setattr(study.execution.ray_session, "_unfit", lambda _: "read-only file system")
+    with pytest.raises(SessionError, match=r"/tmp \(read-only file system\); set RAY_TMPDIR"):
+        temporary_parent()
+
+
+def test_versions_that_differ_are_all_named() -> None:
+    error = RuntimeError("Version mismatch: The cluster was started with:\n  Python: 3.11.5\nThis"
+                         " process was started with:\n  Python: 3.11.7")  # fmt: skip
+    assert "3.11.5 This process was started with: Python: 3.11.7" in _reason(error)
+    assert _reason(RuntimeError("first\nsecond")) == "first"

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
+import joblib
 import pytest
 
 import study.planning.resources
 from study.config import ResourcesConfig, SweepError
-from study.planning.resources import count_workers, fill_cpus, local_resources, require_room
+from study.planning.resources import (
+    _n_processors,
+    _quota,
+    count_workers,
+    fill_cpus,
+    local_resources,
+    require_room,
+)
 
 
 @pytest.fixture
@@ -68,3 +79,34 @@ def test_the_smallest_node_with_a_gpu_says_what_a_share_is() -> None:
     assert fill_cpus(ResourcesConfig(gpus=0.5), nodes).cpus == 2
     assert fill_cpus(ResourcesConfig(), nodes).cpus == 1
     assert fill_cpus(ResourcesConfig(gpus=1, cpus=3), nodes).cpus == 3
+
+
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({"cpu.max": "150000 100000"}, 1.5),
+        ({"cpu.max": "max 100000"}, math.inf),
+        ({"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}, 0.5),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, math.inf),
+        ({"cpu.max": "nonsense"}, math.inf),
+        ({}, math.inf),
+    ],
+)
+def test_a_containers_quota_is_read(tmp_path: Path, files: dict[str, str], quota: float) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    assert _quota(tmp_path) == quota
+
+
+@pytest.mark.parametrize(("quota", "n"), [(0.1, 1), (1.5, 2), (2.0, 2), (64.0, 8), (math.inf, 8)])
+def test_a_container_gets_no_more_workers_than_processors(
+    quota: float, n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(study.planning.resources, "_quota", lambda: quota)
+    assert count_workers(ResourcesConfig()) == n
+
+
+def test_processors_are_counted_as_joblib_counts_them() -> None:
+    assert _n_processors() == joblib.cpu_count()
