@@ -222,7 +222,7 @@ def _arguments(options: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _say_kept(kept: Sequence[str]) -> None:
-    """Name the files that stay here and that a run might need."""
+    """Return the files that stay here and that a run might need."""
     if kept:
         few = ", ".join(kept[:MOST_NAMED]) + ", ..." * (len(kept) > MOST_NAMED)
         print(
@@ -233,7 +233,7 @@ def _say_kept(kept: Sequence[str]) -> None:
 
 
 def _environment() -> tuple[tuple[str, str], ...]:
-    """Say which code is sent, for every row that it makes."""
+    """Return the commit that is sent, which every row will name."""
     from study.results.provenance import provenance, write_dirty
 
     made_by = provenance()
@@ -391,7 +391,7 @@ def _to_kubernetes(sweep: Sweep, options: argparse.Namespace) -> int:
 
 
 def _give(text: str, command: Sequence[str], options: argparse.Namespace, *, what: str) -> int:
-    """Give a job's text to its system, or print it."""
+    """Hand a job's text to its system, or print it."""
     if options.print:
         print(text, end="")
         return ExitStatus.DONE

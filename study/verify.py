@@ -238,7 +238,7 @@ def compare_rows(
     exactly : bool
         To the bit; otherwise within `TOLERANCE`.
     ignore_absent : bool
-        Whether a value that is not recorded is no difference: an older schema had no place for it.
+        Accept a value that is not recorded: an older schema had no place for it.
 
     Returns
     -------
@@ -274,7 +274,7 @@ def compare_rows(
 def _compare_lengths(
     name: str, recorded: pd.DataFrame, found: pd.DataFrame, *, exactly: bool
 ) -> list[Difference]:
-    """Say which groups of rows, equal in all but the last part of the key, differ in length.
+    """Return which groups of rows, equal in all but the last part of the key, differ in length.
 
     A curve ends where it no longer rises: within tolerance it may be as much longer or shorter as
     the number that it chooses may be larger or smaller.
@@ -359,7 +359,7 @@ def _failed(trial: Trial, error: Exception) -> Verdict:
 
 
 def certificate(name: str, verdicts: Sequence[Verdict], *, seed: int) -> dict[str, Any]:
-    """Make what is written down of a verification of the results of this name."""
+    """Return the certificate of a verification of the results of this name."""
     is_exact = all(verdict.compared == "to the bit" for verdict in verdicts)
     return {
         "results": name,

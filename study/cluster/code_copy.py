@@ -61,7 +61,7 @@ class Package:
 
 
 def project_root() -> Path:
-    """Say which folder holds the project's code."""
+    """Return the folder that holds the project's code."""
     return Path(__file__).resolve().parents[2]
 
 
@@ -105,7 +105,7 @@ def list_tree(root: Path, include: Sequence[str] = ()) -> tuple[list[str], list[
 
 
 def _is_inside(root: Path, name: str) -> bool:
-    """Whether a name is a file of the tree, and no link that leads out of it."""
+    """Return whether a name is a file of the tree and not a link that leads out of it."""
     place = root / name
     return place.is_file() and place.resolve().is_relative_to(root.resolve())
 

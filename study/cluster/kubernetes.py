@@ -41,7 +41,7 @@ class KubernetesJob:
     n_workers : int
         Pods that train; the head only drives.
     cpus, memory_gb, gpus : int
-        Of one worker.
+        Resources of one worker.
     secrets : tuple of str
         Names of Kubernetes secrets whose keys become environment variables.
     claim : (str, str) or None

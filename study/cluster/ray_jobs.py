@@ -40,7 +40,7 @@ def check_address(address: str, *, insecure: bool) -> None:
     Raises
     ------
     JobError
-        It is no http(s) URL, or plain http to another machine without `insecure`.
+        It is not an http(s) URL, or is plain http to another machine without `insecure`.
     """
     url = urllib.parse.urlsplit(address)
     if url.scheme not in ("http", "https") or not url.hostname:
@@ -56,7 +56,7 @@ def check_address(address: str, *, insecure: bool) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name is this machine's own."""
+    """Return whether a host name is this machine's own."""
     if host == "localhost":
         return True
     try:
@@ -91,7 +91,7 @@ def check_server(address: str) -> dict[str, Any]:
     Raises
     ------
     JobError
-        Nothing answers, it is no job server, or it wants a token that we do not have.
+        Nothing answers, it is not a job server, or it wants a token that we do not have.
     """
     use_known_token()
     leave_proxies_out(address)
@@ -217,7 +217,7 @@ class JobServer:
         return found
 
     def status(self, job_id: str) -> str:
-        """Say PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED."""
+        """Return PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED."""
         status = self.info(job_id).status
         return str(getattr(status, "value", status))
 

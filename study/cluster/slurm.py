@@ -39,11 +39,11 @@ class SlurmJob:
     n_tasks : int
         Tasks of the array, or nodes of the allocation.
     cpus, gpus : int
-        Of one task.
+        CPUs and GPUs per task.
     memory_gb : int or None
-        Of one task; None takes the cluster's default.
+        Memory per task in GB; None takes the cluster's default.
     time_limit : str
-        As Slurm writes it: hours:minutes:seconds.
+        Time limit as Slurm writes it: hours:minutes:seconds.
     log_folder : str
         Folder of the job's output; empty for the folder that the job is submitted from.
     partition, account : str or None

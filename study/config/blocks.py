@@ -49,7 +49,7 @@ class Block:
     Parameters
     ----------
     label : str
-        For people; empty if the file gives none.
+        Name shown to people; empty if the file gives none.
     fixed : tuple of (str, value)
         Fields that the file sets, by dotted name.
     axes : tuple of Axis
@@ -130,7 +130,7 @@ class ScopeReader:
     Parameters
     ----------
     fields : mapping of str to Field
-        By dotted name; the first parts of the names are the sections.
+        Fields by dotted name; the first part of a name is the section.
     """
 
     def __init__(self, fields: Mapping[str, Field]) -> None:
@@ -179,7 +179,7 @@ class ScopeReader:
         Raises
         ------
         SweepError
-            If it is no mapping, is empty, names an unknown field, or names one twice.
+            If it is not a mapping, is empty, names an unknown field, or names one twice.
         """
         if not node.is_mapping or not node.value:
             found = "nothing" if node.value in ({}, ()) else show(node.plain())

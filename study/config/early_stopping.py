@@ -54,11 +54,11 @@ class Halving:
     rungs: tuple[Rung, ...]
 
     def at(self, epoch: int) -> Rung | None:
-        """Give the rung at an epoch, if there is one."""
+        """Return the rung at an epoch, if there is one."""
         return next((rung for rung in self.rungs if rung.epoch == epoch), None)
 
     def reason(self, rung: Rung, value: float | None, *, n_epochs: int) -> str | None:
-        """Say why a cell stops at a rung; None if it goes on.
+        """Return why a cell stops at a rung; None if it continues.
 
         Parameters
         ----------
@@ -66,7 +66,7 @@ class Halving:
         value : float or None
             The mean of the objective; without one nothing is known against the cell.
         n_epochs : int
-            Of a whole training.
+            Epochs of a whole training.
         """
         if not is_beyond(value, rung.limit, sign=self.objective.sign):
             return None
@@ -78,7 +78,7 @@ class Halving:
 
 
 def is_beyond(value: float | None, limit: float | None, *, sign: float) -> bool:
-    """Whether a value is worse than a limit; never if either is unknown.
+    """Return whether a value is worse than a limit; never if either is unknown.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def rung_epochs(first: int | None, factor: int, n_epochs: int) -> tuple[int, ...
         None: there are no rungs.
     factor : int
     n_epochs : int
-        Of a whole training, whose end is no rung.
+        Epochs of a whole training, whose end is not a rung.
 
     Examples
     --------

@@ -30,7 +30,7 @@ class Field:
         Dotted name, such as "model.latent_dim".
     default : object
     description : str
-        From the section's docstring.
+        Description from the section's docstring.
     sweepable : bool
         Whether it may be an axis.
     adapter : TypeAdapter
@@ -58,7 +58,7 @@ class Field:
 
     @property
     def is_numeric(self) -> bool:
-        """Whether a single number is a right value, so that generators make sense."""
+        """Return whether a single number is a right value, so that generators make sense."""
         return any(kind.get("type") in ("integer", "number") for kind in _kinds(self.schema))
 
     @property
@@ -95,7 +95,7 @@ class Field:
         return found.error(f"{name}: must be {wanted}; found {show(value)}{hint}")
 
     def accepts(self, node: Node) -> bool:
-        """Whether `check` would pass."""
+        """Return whether `check` would pass."""
         try:
             self.check(node)
         except SweepError:
@@ -150,7 +150,7 @@ def descriptions(config: type) -> dict[str, str]:
 
 
 def expectation(schema: Mapping[str, Any]) -> str:
-    """Say in words what a JSON schema accepts.
+    """Return in words what a JSON schema accepts.
 
     Examples
     --------

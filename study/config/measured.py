@@ -14,12 +14,12 @@ _TIMES = frozenset(["train_s", "count_s", "endpoints_s"])
 
 
 def why_unmeasured(name: str, cell: Cell) -> str | None:
-    """Say why a column has no value in any trial of a cell.
+    """Return why a column has no value in any trial of a cell.
 
     Parameters
     ----------
     name : str
-        Of a numeric column of the trials table.
+        Name of a numeric column of the trials table.
     cell : Cell
 
     Returns
@@ -48,7 +48,7 @@ def why_unmeasured(name: str, cell: Cell) -> str | None:
 
 
 def is_known_at_rungs(name: str) -> bool:
-    """Whether a numeric column can be measured at a rung of a training.
+    """Return whether a numeric column can be measured at a rung of a training.
 
     Controls are counted elsewhere, times vary, and a row gets its provenance at the end.
     """

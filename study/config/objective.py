@@ -97,8 +97,8 @@ def check_expression(text: str, columns: Collection[str]) -> tuple[str, ...]:
     Raises
     ------
     ValueError
-        It is too long, is no arithmetic, names what is no column, or has no finite value whatever
-        the columns hold.
+        It is too long, is not arithmetic, names something that is not a column, or has no finite
+        value whatever the columns hold.
 
     Examples
     --------

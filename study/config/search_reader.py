@@ -200,8 +200,8 @@ def check_search(node: Node, sweep: Sweep) -> None:
     Raises
     ------
     SweepError
-        The budget is too small for one cell and the re-measuring, an end of the space is no cell
-        that can be run, an objective's column is not measured, or cells are to be stopped where
+        The budget is too small for one cell and the re-measuring, an end of the space cannot
+        be run as a cell, an objective's column is not measured, or cells are to be stopped where
         nothing is measured.
     """
     config = sweep.search

@@ -71,7 +71,7 @@ class Dimension:
 
     @property
     def is_ordered(self) -> bool:
-        """Whether its values are numbers."""
+        """Return whether its values are numbers."""
         return all(
             isinstance(value, int | float) and not isinstance(value, bool)
             for value in self.choices

@@ -53,12 +53,12 @@ class Node:
 
     @property
     def is_mapping(self) -> bool:
-        """Whether the value is a mapping."""
+        """Return whether the value is a mapping."""
         return isinstance(self.value, dict)
 
     @property
     def is_list(self) -> bool:
-        """Whether the value is a list."""
+        """Return whether the value is a list."""
         return isinstance(self.value, tuple)
 
     def plain(self) -> Any:

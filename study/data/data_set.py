@@ -22,9 +22,9 @@ class DataSet:
     truth : TrueMixture
     training : ndarray of shape (n_samples, dim)
     heldout : ndarray of shape (n_heldout, dim)
-        For losses, likelihood and codes.
+        Held-out points for losses, likelihood and codes.
     control : ndarray of shape (n_heldout, dim)
-        To count, and to compare samples with.
+        Points to count, and to compare samples with.
     """
 
     truth: TrueMixture

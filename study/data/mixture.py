@@ -35,7 +35,7 @@ class TrueMixture:
     Raises
     ------
     ValueError
-        If the shapes disagree, a variance is not positive, or the weights are no distribution.
+        If the shapes disagree, a variance is not positive, or the weights are not a distribution.
     """
 
     weights: Float64[np.ndarray, " components"]

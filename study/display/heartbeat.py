@@ -58,7 +58,7 @@ def heartbeat(folder: ResultsFolder, progress: SweepProgress) -> Iterator[None]:
 
 
 def state_of(progress: SweepProgress) -> dict[str, Any]:
-    """Make what the file holds."""
+    """Return the content of the file."""
     return {
         "updated": timestamp(),
         "elapsed_s": round(progress.elapsed_s, 1),

@@ -22,7 +22,7 @@ def show_log(lines: Iterable[str], display: Display) -> None:
     Parameters
     ----------
     lines : iterable of str
-        As they arrive.
+        Lines of the log, as they arrive.
     display : Display
         Its progress is changed.
     """

@@ -84,7 +84,7 @@ class SweepProgress:
     n_trials, n_finished, n_failed : int
         Over the whole sweep; trials of earlier runs count as finished.
     running : dict of int to RunningStack
-        By unit index.
+        Running units by index.
     """
 
     name: str
@@ -146,7 +146,7 @@ class Display(Protocol):
         """Draw the changed state; `event` is one of start, report, finish, note."""
 
     def note(self, message: str) -> None:
-        """Say one thing that stays on the screen."""
+        """Print a message that stays on the screen."""
 
 
 def format_duration(seconds: float | None) -> str:
@@ -230,7 +230,7 @@ class QuietDisplay:
         """Draw nothing."""
 
     def note(self, message: str) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 class LiveDisplay(QuietDisplay):

@@ -103,7 +103,7 @@ class WriterHandler(pafs.FileSystemHandler):
     __hash__ = None  # type: ignore[assignment]
 
     def get_type_name(self) -> str:
-        """Name the kind of filesystem."""
+        """Return the kind of filesystem."""
         return "study-writer"
 
     def normalize_path(self, path: str) -> str:

@@ -57,7 +57,7 @@ class LostWorker:
     ----------
     attempt : Attempt
     cause : str
-        For a person.
+        Cause, for people.
     hung : bool
         Whether it was ended because it made no progress.
     """
@@ -67,7 +67,7 @@ class LostWorker:
     hung: bool
 
     def next_attempts(self) -> tuple[Attempt, ...]:
-        """Say what to run instead: the unit again, its pieces, or nothing."""
+        """Return what to run instead: the unit again, its pieces, or nothing."""
         n_lost = self.attempt.n_lost + 1
         if n_lost < MOST_RUNS and not self.hung:
             return (Attempt(unit=self.attempt.unit, n_lost=n_lost),)
@@ -86,7 +86,7 @@ class ProgressCallback(tune.Callback):
     attempts : sequence of Attempt
     display : Display
     stop : Stop
-        Asked to stop when rows cannot be written.
+        Stop request, set when rows cannot be written.
     """
 
     def __init__(self, attempts: Sequence[Attempt], display: Display, stop: Stop) -> None:
@@ -161,7 +161,7 @@ def _error_text(trial: Any) -> str:
 
 
 def cause_of_death(error: str, pid: int) -> tuple[str, bool]:
-    """Say why a worker process ended.
+    """Return why a worker process ended.
 
     Parameters
     ----------
@@ -243,7 +243,7 @@ class Executor:
         Parameters
         ----------
         units : sequence of Unit
-            In the order in which they should start.
+            Units in the order in which they should start.
 
         Raises
         ------

@@ -77,7 +77,7 @@ class ClusterFit:
     n_slots : int
         Units that run at once.
     resources : ResourcesConfig
-        Of one unit, `cpus` a number.
+        Resources of one unit, with `cpus` a number.
     location : str
         What workers open to write rows.
     stack_memory_bytes : int or None
@@ -107,7 +107,7 @@ def fit_to_cluster(
     folder, location : ResultsFolder, str
         Where rows go, as the driver sees it and as a worker would open it.
     resources : ResourcesConfig
-        Of one unit.
+        Resources of one unit.
     write_from : "auto", "nodes" or "driver"
     n_nodes : int
         Nodes to wait for.
@@ -186,7 +186,7 @@ def count_slots(nodes: Sequence[Mapping[str, Any]], resources: ResourcesConfig) 
     nodes : sequence of mapping
         As `ray.nodes()` lists them.
     resources : ResourcesConfig
-        Of one unit, `cpus` a number.
+        Resources of one unit, with `cpus` a number.
 
     Raises
     ------
@@ -219,7 +219,7 @@ def check_nodes(
     Parameters
     ----------
     folder : ResultsFolder
-        As the driver opens it.
+        Location as the driver opens it.
     resources : ResourcesConfig
     write_from : "auto", "nodes" or "driver"
         Who writes rows; "auto" lets the nodes do it if all see the folder.

@@ -24,7 +24,7 @@ _NEEDED = ("raylet", "gcs_server")
 
 
 def is_plain() -> bool:
-    """Whether Ray is to be used as its public interface has it."""
+    """Return whether only Ray's public interface may be used."""
     return os.environ.get(SWITCH, "0") not in ("", "0")
 
 
@@ -86,7 +86,7 @@ def dashboard_url() -> str | None:
 
 
 def dead_processes() -> list[str]:
-    """Name the processes of a local cluster that have ended.
+    """Return the processes of a local cluster that have ended.
 
     Without this a driver whose raylet was killed waits for ever.
     """

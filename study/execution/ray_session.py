@@ -129,7 +129,7 @@ def check_address(address: str, *, wait_s: float = 0.0) -> None:
 
 
 def answers(host: str, port: int, *, timeout_s: float = 5.0) -> bool:
-    """Whether something listens at an address."""
+    """Return whether something listens at an address."""
     try:
         with socket.create_connection((host.strip("[]"), port), timeout=timeout_s):
             return True
@@ -138,7 +138,7 @@ def answers(host: str, port: int, *, timeout_s: float = 5.0) -> bool:
 
 
 def _sent_along() -> dict[str, Any]:
-    """Tell workers of an existing cluster what code they run; a Ray job was told when it was sent.
+    """Set the code of an existing cluster's workers; for a Ray job it was set on submission.
 
     The code itself they find where the driver does: a copy would be compiled anew by each worker.
     """
@@ -217,7 +217,7 @@ def _unfit(place: Path) -> str:
 
 
 def _dashboard_note(folder: Path) -> str:
-    """Say where the dashboard is; its token goes to a file that only its owner reads."""
+    """Print where the dashboard is; its token goes to a file that only its owner can read."""
     url = ray_private.dashboard_url()
     place = f"http://{url}" if url else DASHBOARD_URL
     token = os.environ.get("RAY_AUTH_TOKEN", "")
@@ -292,7 +292,7 @@ def watch_processes(on_death: Callable[[str], None]) -> Iterator[None]:
 
 
 def _is_head_silent() -> bool:
-    """Whether the head of a joined cluster does not answer."""
+    """Return whether the head of a joined cluster does not answer."""
     host, _, port = ray_private.head_address().rpartition(":")
     return bool(host) and not answers(host, int(port), timeout_s=WATCH_S)
 

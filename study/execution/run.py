@@ -138,7 +138,7 @@ def run(sweep: Sweep, options: RunOptions, stop: Stop, *, location: str | None =
     ----------
     sweep : Sweep
     options : RunOptions
-        As `study.sweep.build_parser` makes it.
+        Options of the run.
     stop : Stop
         Told when a signal asks to stop.
     location : str or None
@@ -306,7 +306,7 @@ def repair_folder(folder: ResultsFolder) -> None:
 
 
 def warn(message: str) -> None:
-    """Say something on stderr."""
+    """Print a message on stderr."""
     print(f"warning: {message}", file=sys.stderr)
 
 
@@ -427,7 +427,7 @@ def on_ray(
 
 @contextlib.contextmanager
 def _fitted(current: SweepRun, display: Display) -> Iterator[ClusterFit | None]:
-    """Say how the sweep fits on an existing cluster; None on a Ray of our own."""
+    """Return how the sweep fits on an existing cluster; None on a Ray of our own."""
     options = current.options
     if options.address is None:
         yield None

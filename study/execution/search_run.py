@@ -43,9 +43,9 @@ def run_search(sweep: Sweep, options: RunOptions, stop: Stop) -> int:
     Parameters
     ----------
     sweep : Sweep
-        With a search.
+        An adaptive sweep.
     options : RunOptions
-        As `study.sweep.build_parser` makes it.
+        Options of the run.
     stop : Stop
         Told when a signal asks to stop.
 

@@ -23,7 +23,7 @@ _HANDLED = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop:
-    """Whether the run was asked to stop, and why.
+    """Return whether the run was asked to stop, and why.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class Stop:
 
     @contextlib.contextmanager
     def in_tune(self) -> Iterator[None]:
-        """Say that a request now has to end Tune's loop."""
+        """Declare that a request now has to end Tune's loop."""
         before = signal.getsignal(signal.SIGUSR1)
         self._in_tune = True
         try:

@@ -196,7 +196,7 @@ def _stack_reports(stack: Stack, *, folder: ResultsFolder, **use: Any) -> Iterat
 
 
 def _parts(stack: Stack, error: Exception) -> tuple[Stack, ...]:
-    """Say what to run instead: halves of a stack that does not fit, else its trials alone."""
+    """Return what to run instead: halves of a stack that does not fit, or its trials alone."""
     from study.training.device import is_out_of_memory
 
     if is_out_of_memory(error) and stack.n_models > 1:

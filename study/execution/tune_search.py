@@ -21,10 +21,10 @@ class UnitSource(Protocol):
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left to be proposed or waited for."""
+        """Return whether nothing is left to be proposed or waited for."""
 
     def next_unit(self) -> Unit | None:
-        """Give the next unit; None when nothing is to be started now."""
+        """Return the next unit; None when nothing should start now."""
 
     def finish(self, unit: Unit) -> None:
         """Take note that a unit's rows have landed."""
@@ -41,7 +41,7 @@ class Payload:
 
 
 class UnitSearcher(Searcher):
-    """Give Tune the units of a source, and pieces of those whose worker was lost.
+    """Hand Tune the units of a source, and pieces of those whose worker was lost.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class UnitSearcher(Searcher):
         return {}
 
     def suggest(self, trial_id: str) -> Any:
-        """Give the next unit, None to be asked again, or the end."""
+        """Return the next unit, None to be asked again, or the end."""
         self._take_losses()
         if len(self._roots) >= self._n_workers:
             return None

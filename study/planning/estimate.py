@@ -33,7 +33,7 @@ class Estimate:
     Parameters
     ----------
     wall_time_s : float
-        With `n_workers` workers.
+        Seconds with `n_workers` workers.
     disk_mb : float
         Weights and tables.
     basis : str
@@ -61,7 +61,7 @@ def estimate(
     n_workers : int
         Stacks that run at once.
     resources : ResourcesConfig, optional
-        Of one stack; one processor by default.
+        Resources of one stack; one CPU by default.
     finished : DataFrame or None
         `trials` rows of earlier runs of the same sweep.
 

@@ -269,7 +269,7 @@ def _best_size(groups: Sequence[_Group], *, n_workers: int, largest: int) -> int
 
 
 def _makespan(groups: Sequence[_Group], *, n_workers: int, size: int) -> float:
-    """Say when the last worker ends, if each takes the largest stack left when it is free."""
+    """Return when the last worker ends, if a free worker takes the largest remaining stack."""
     costs = [group.cost(length) for group in groups for length in group.lengths(size)]
     ends = [0.0] * min(n_workers, len(costs))
     for cost in sorted(costs, reverse=True):

@@ -33,7 +33,7 @@ def fill_cpus(resources: ResourcesConfig, nodes: Sequence[Mapping[str, float]]) 
     Parameters
     ----------
     resources : ResourcesConfig
-        Of one unit.
+        Resources of one unit.
     nodes : sequence of mapping
         What each has: "CPU" and "GPU".
     """
@@ -53,7 +53,7 @@ def count_units(resources: ResourcesConfig, node: Mapping[str, float]) -> int:
     Parameters
     ----------
     resources : ResourcesConfig
-        Of one unit, `cpus` a number.
+        Resources of one unit, with `cpus` a number.
     node : mapping
         What it has: "CPU" and "GPU".
     """

@@ -21,7 +21,7 @@ class Shard:
     Parameters
     ----------
     index : int
-        From 1 to `count`.
+        Number of the share, from 1 to `count`.
     count : int
     """
 

@@ -257,7 +257,7 @@ def _in_order(detection: DetectionConfig) -> DetectionConfig:
 
 
 def box_columns(mixture: MixtureConfig) -> tuple[float | None, str]:
-    """Say the half-width of the box that holds the means, and the rule it comes from."""
+    """Return the half-width of the box that holds the means, and the rule behind it."""
     if mixture.means is not None:
         return None, "given"
     if mixture.box == "density":
@@ -433,7 +433,7 @@ def _replicates(
 
 
 def _labels(values: Sequence[tuple[tuple[str, Any], ...]]) -> list[str]:
-    """Name the cells; those that differ in no column (two given mixtures, say) are numbered."""
+    """Return names of cells; those that differ in no column (two given mixtures) are numbered."""
     labels = [", ".join(f"{name}={show_value(value)}" for name, value in row) for row in values]
     counts = Counter(labels)
     seen: dict[str, int] = {}

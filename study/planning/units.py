@@ -175,7 +175,7 @@ class ControlBatch:
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """None: a control is no trial."""
+        """Return no trials: a control is not a trial."""
         return ()
 
     def singles(self) -> tuple[ControlBatch, ...]:
@@ -218,7 +218,7 @@ def training_gflop(trial: Trial) -> float:
 
 
 def is_loadable(trial: Trial, stored: Mapping[str, StoredTraining]) -> bool:
-    """Say whether a trial can be measured from stored weights.
+    """Return whether a trial can be measured from stored weights.
 
     One that counts while it trains cannot.
     """
@@ -334,5 +334,5 @@ def sweep_manifest(sweep: Sweep, trials: Sequence[Trial]) -> dict[str, Any]:
 
 
 def stage_versions() -> dict[str, int]:
-    """Say which version of each stage this code is."""
+    """Return the version of each stage in this code."""
     return {"data": DATA_VERSION, "training": TRAINING_VERSION, "scoring": SCORING_VERSION}

@@ -453,7 +453,7 @@ def endpoint(column: str) -> Endpoint | None:
 
 
 def is_larger_better(column: str) -> bool:
-    """Whether more of an endpoint is better.
+    """Return whether more of an endpoint is better.
 
     Raises
     ------

@@ -93,7 +93,7 @@ class ResultsFolder:
 
     @property
     def is_local(self) -> bool:
-        """Whether files are renamed into place (local) or put at once (object stores)."""
+        """Return whether files are renamed into place (local) or put at once (object stores)."""
         return isinstance(self.filesystem, pafs.LocalFileSystem)
 
     def patient(self) -> ResultsFolder:
@@ -345,7 +345,7 @@ def parse_object(content: bytes) -> dict[str, Any]:
 
 
 def part_folder(table_name: str) -> str:
-    """Say where a table's parts lie."""
+    """Return the folder of a table's parts."""
     return "weights" if table_name == "weights" else f"parts/{table_name}"
 
 
@@ -443,7 +443,7 @@ def open_folder(location: str | Path) -> ResultsFolder:
 
 
 def join_location(results: str, name: str) -> str:
-    """Say where a sweep's folder is: absolute if local, before the options of a URI."""
+    """Return the location of a sweep's folder: absolute if local, before the options of a URI."""
     if "://" not in results:
         return str(Path(results).absolute() / name)
     place, mark, options = results.partition("?")

@@ -47,7 +47,7 @@ def _footer_start(size: int, tail: bytes) -> int:
 
 
 def is_sound(source: pa.NativeFile, file: pq.ParquetFile) -> bool:
-    """Whether a footer has the digest it says; files of older versions say none.
+    """Return whether a footer has the digest it says; files of older versions say none.
 
     Parameters
     ----------

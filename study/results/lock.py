@@ -189,7 +189,7 @@ class Lease:
         )
 
     def _refuse_others(self) -> None:
-        """Give our lock back if a run that ours does not go with holds another one."""
+        """Release our lock if a run that cannot share the folder with ours holds another one."""
         names = [info.base_name for info in self._folder.list_files()]
         for name in filter(self._is_foreign, names):
             found = read_holder(self._folder, name)
@@ -203,7 +203,7 @@ class Lease:
                 self._folder.filesystem.delete_file(f"{self._folder.path}/{name}")
 
     def _is_foreign(self, name: str) -> bool:
-        """Whether a file is the lock of a run that must not go on beside ours."""
+        """Return whether a file is the lock of a run that must not go on beside ours."""
         if name == self._name or not _LOCK_FILE.fullmatch(name):
             return False
         # Shares of one cut go together: lock-2-of-4.json and lock-3-of-4.json.
@@ -317,7 +317,7 @@ class Lease:
             )
 
     def release(self) -> None:
-        """Give the lock back, if it is still ours."""
+        """Release the lock, if it is still ours."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join(timeout=RENEW_S)

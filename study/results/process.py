@@ -47,12 +47,12 @@ class Process:
 
     @property
     def is_here(self) -> bool:
-        """Whether it is one of this machine, so that `has_ended` is known."""
+        """Return whether it is one of this machine, so that `has_ended` is known."""
         return bool(self.machine) and self.machine == _machine()
 
     @property
     def has_ended(self) -> bool:
-        """Whether this machine knows that it has ended."""
+        """Return whether this machine knows that it has ended."""
         return self.is_here and _born(self.pid) != self.born
 
 
@@ -65,7 +65,7 @@ def _machine() -> str:
 
 
 def _born(pid: int) -> str:
-    """Say when a process started; empty if it has ended."""
+    """Return when a process started; empty if it has ended."""
     try:
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -19,7 +19,7 @@ UNKNOWN = "unknown"
 
 @cache
 def provenance() -> dict[str, Any]:
-    """Say which code on which machine makes a row: commit, versions, processor."""
+    """Return which code on which machine makes a row: commit, versions, processor."""
     root = Path(__file__).resolve().parents[2]
     # A copy that was sent elsewhere has no repository: who sent it says what it is.
     sent = os.environ.get("STUDY_COMMIT")
@@ -36,7 +36,7 @@ def provenance() -> dict[str, Any]:
 
 
 def _is_dirty(root: Path) -> bool | None:
-    """Whether the code that makes numbers differs from its commit; None if git cannot say."""
+    """Return whether the code behind the numbers differs from its commit; None if git fails."""
     # A changed note or figure changes no row.
     changes = _git(root, "status", "--porcelain", "--untracked-files=no", "study")
     return None if changes is None else bool(changes)
@@ -64,7 +64,7 @@ def code_version() -> str:
 
 
 def cpu_model() -> str:
-    """Name the processor: what it calls itself, and in brackets what compilers call it.
+    """Return the processor's name: its own, and in brackets the one that compilers use.
 
     The first alone can stand for several, as "AMD EPYC" on rented machines does; the order in
     which compiled loops add up belongs to the second.
@@ -82,7 +82,7 @@ def cpu_model() -> str:
 
 
 def timestamp() -> str:
-    """Give the time now, UTC, ISO 8601 with microseconds."""
+    """Return the current time in UTC, as ISO 8601 with microseconds."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 

@@ -27,7 +27,7 @@ _ID, _STR, _INT, _FLOAT, _BOOL = pa.string(), pa.string(), pa.int64(), pa.float6
 
 
 def count_columns(source: str, protocol: str) -> tuple[str, str, str]:
-    """Name the columns of one count: detected k, coverage k / K and the ceiling flag."""
+    """Return the columns of one count: detected k, coverage k / K and the ceiling flag."""
     tail = f"{source}_{protocol}"
     return f"k_{tail}", f"coverage_{tail}", f"at_ceiling_{tail}"
 

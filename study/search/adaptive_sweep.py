@@ -47,7 +47,7 @@ class Adaptive:
     Parameters
     ----------
     sweep : Sweep
-        With a search.
+        An adaptive sweep.
     folder : ResultsFolder
     retried : collection of str
         Statuses of recorded trials that are to run again.
@@ -92,7 +92,7 @@ class Adaptive:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing was left to be proposed or waited for when a unit was last asked for."""
+        """Return whether nothing was left to propose or wait for when a unit was last asked for."""
         if self._n_left <= 0:
             return True
         return not self._queue and not self.search.running
@@ -104,7 +104,7 @@ class Adaptive:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the record holds the whole search."""
+        """Return whether the record holds the whole search."""
         return self.n_unasked == 0 and not self._queue
 
     @property
@@ -116,7 +116,7 @@ class Adaptive:
         return 0 if work is None else len(work.seeds)
 
     def next_unit(self) -> Unit | None:
-        """Give the next unit to run; None when nothing is to be started now.
+        """Return the next unit to run; None when nothing should start now.
 
         Raises
         ------

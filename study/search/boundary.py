@@ -35,7 +35,7 @@ class Surface:
     ----------
     process : GaussianProcessRegressor
     center, scale : float
-        Of the endpoint's values.
+        Mean and spread by which the endpoint's values are standardised.
     """
 
     process: GaussianProcessRegressor
@@ -54,7 +54,7 @@ def fit_surface(positions: FloatArray, means: FloatArray, errors: FloatArray) ->
     Parameters
     ----------
     positions : ndarray, shape (n_cells, n_dimensions)
-        In the unit cube.
+        Cells as positions in the unit cube.
     means, errors : ndarray, shape (n_cells,)
 
     Returns
@@ -83,10 +83,10 @@ def propose(
     Parameters
     ----------
     config : SearchConfig
-        Of a boundary.
+        Search for a boundary.
     surface : Surface
     seed : int
-        Of the candidates.
+        Seed for the candidates.
     taken : ndarray, shape (n_running, n_dimensions)
         Positions being measured: candidates near them come later.
 

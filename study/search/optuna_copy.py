@@ -38,7 +38,7 @@ def build_study(search: Search, *, name: str, storage: Any = None) -> optuna.Stu
     ----------
     search : Search
     name : str
-        Of the study.
+        Name of the study.
     storage : optuna storage, URL or None
         None keeps it in memory. A study of this name that is there already is replaced.
 
@@ -125,7 +125,7 @@ def write_journal(search: Search, path: Path, *, name: str) -> None:
     search : Search
     path : Path
     name : str
-        Of the study.
+        Name of the study.
 
     Raises
     ------
@@ -148,7 +148,7 @@ class DatabaseCopy:
         Of the database, as SQLAlchemy reads it; `${NAME}` stands for a variable of the
         environment, so that a password need not be written down.
     name : str
-        Of the study.
+        Name of the study.
     warn : callable
         Told once if the copy cannot be written; it is not tried again until the next run.
 

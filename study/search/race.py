@@ -46,7 +46,7 @@ def estimate_cells(values: Sequence[Mapping[Hashable, float | None]]) -> CellEst
     Parameters
     ----------
     values : sequence of mapping
-        For each cell, value by seed; None where the trial failed.
+        Value by seed for each cell; None where the trial failed.
 
     Returns
     -------
@@ -146,12 +146,12 @@ def next_contender(estimates: CellEstimates, *, n_max: int) -> int | None:
 
 
 def pareto_front(means: FloatArray) -> FloatArray:
-    """Say which cells no other cell beats in every objective.
+    """Return which cells no other cell beats in every objective.
 
     Parameters
     ----------
     means : ndarray, shape (n_cells, n_objectives)
-        To be minimized; rows with NaN are never on the front.
+        Values to be minimized; rows with NaN are never on the front.
 
     Returns
     -------

@@ -45,7 +45,7 @@ def replay(
     at_rung : callable, optional
         Takes an epoch too, returns the columns as they are then; needed with `stop_after`.
     n_epochs : int
-        Of a whole training: rungs lie below.
+        Epochs of a whole training; rungs come before its end.
     n_workers : int
         Works that run at once: the next one is chosen without their answers.
     order : int
@@ -81,7 +81,7 @@ def replay(
 
 
 def _climb(config: SearchConfig, work: Work, at_rung: RungAnswer) -> tuple[dict[int, float], bool]:
-    """Give a cell's means up to the rung at which it stops, and whether it does."""
+    """Return a cell's means up to the rung at which it stops, and whether it stops."""
     objective, means = config.objectives[0], {}
     for rung in work.rungs:
         rows = [at_rung(work.point, seeds, rung.epoch) for seeds in work.seeds]

@@ -40,7 +40,7 @@ class PastCell:
     ----------
     point : dict
     means : ndarray, shape (n_objectives,)
-        To be minimized; NaN without a value.
+        Values to be minimized; NaN where there is none.
     is_running : bool
     rungs : mapping of int to float, or None
         Of a cell that was stopped: its objective by epoch, to be minimized.
@@ -53,7 +53,7 @@ class PastCell:
 
     @property
     def is_known(self) -> bool:
-        """Whether every objective has a value."""
+        """Return whether every objective has a value."""
         return bool(np.isfinite(self.means).all())
 
 
@@ -64,7 +64,7 @@ def ask(config: SearchConfig, past: Sequence[PastCell], *, seed: int) -> Iterato
     ----------
     config : SearchConfig
     past : sequence of PastCell
-        In the order of asking; at least one has a value.
+        Cells in the order of asking; at least one has a value.
     seed : int
 
     Yields

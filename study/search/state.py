@@ -191,7 +191,7 @@ class Search:
         objective : int
             Which one.
         fresh : bool
-            From the fresh seeds of re-measuring instead.
+            Use the fresh seeds of re-measuring instead.
         """
         sign = self.config.objectives[objective].sign
         listed = [s.fresh if fresh else s.values for s in self.suggestions]
@@ -203,7 +203,7 @@ class Search:
         )
 
     def best(self) -> list[int]:
-        """Number the suggestions believed best: one, or the Pareto front by its means."""
+        """Return the indices of the best suggestions: one, or the Pareto front of the means."""
         if not self.suggestions:
             return []
         if len(self.config.objectives) == 1:

@@ -53,7 +53,7 @@ State = Mapping[str, np.ndarray]
 
 
 def member_of(trial: Trial) -> Member:
-    """Say what of a trial belongs to its model of a stack."""
+    """Return the settings of a trial that are specific to its model within the stack."""
     return Member(
         data_seed=trial.data_seed,
         init_seed=trial.init_seed,

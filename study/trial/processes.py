@@ -44,7 +44,7 @@ def map_in_processes(
     Parameters
     ----------
     function : callable
-        Of a module, so that another process finds it.
+        A function of a module, so that another process finds it.
     arguments : iterable of tuple
         Taken as they are needed, a few ahead.
     n_processes : int

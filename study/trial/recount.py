@@ -22,7 +22,7 @@ def rescore_events(
     Parameters
     ----------
     stack : Stack
-        With `stored`.
+        A stack with `stored` trainings.
     device : str
         A torch device, for what is trained again.
     n_processes : int
@@ -86,7 +86,7 @@ def rescore_events(
 
 
 def _fits(trial: Trial, state: State) -> bool:
-    """Whether a state is whole and of the trial's shape."""
+    """Return whether a state is whole and of the trial's shape."""
     try:
         load_trial(trial, state)
     except (ValueError, KeyError):

@@ -242,7 +242,7 @@ def _stop_at_rung(
 
 
 def _training_columns(trained: TrainedStack, index: int) -> Row:
-    """Say how a model's training ended."""
+    """Return how a model's training ended."""
     return {
         "train_recon": trained.train_recon[index, trained.n_epochs_done - 1],
         "train_kl_nats": trained.train_kl_nats[index, trained.n_epochs_done - 1],

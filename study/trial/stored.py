@@ -123,7 +123,7 @@ def _ended_rows(raw: pa.Table, skip: Collection[str]) -> pd.DataFrame:
 
 
 def _has_curves(trial: Trial, status: str, marked: tuple[frozenset[int], int] | None) -> bool:
-    """Whether the recorded curves say all that this trial's would."""
+    """Return whether the recorded curves say all that this trial's would."""
     if marked is None:
         return False
     epochs, n_epochs = marked
