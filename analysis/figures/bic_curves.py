@@ -78,7 +78,7 @@ def caption(frame: pd.DataFrame, *, cell: str, protocol: str, true_k: int) -> st
     text = (
         f"BIC of full-covariance Gaussian mixtures, each curve above its own minimum "
         f"(linear below 10, logarithmic above), by the {protocol} protocol"
-        f"{notes.in_cell(cell)}. One thin line a seed; curves: {drawn}. Markers: selected k*. "
+        f"{notes.in_cell(cell)}. One thin line per seed; curves: {drawn}. Markers: selected k*. "
         f"Shaded: the original's range, k = {low} to {high}; dashed: its ceiling; "
         f"dotted: the true K = {true_k}."
     )

@@ -92,7 +92,7 @@ class Adaptive:
 
     @property
     def is_over(self) -> bool:
-        """Return whether nothing was left to propose or wait for when a unit was last asked for."""
+        """Return whether nothing was left to propose or wait for when last asked for a unit."""
         if self._n_left <= 0:
             return True
         return not self._queue and not self.search.running
