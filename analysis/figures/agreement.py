@@ -112,12 +112,12 @@ def plot_agreement(
     Parameters
     ----------
     frame : pandas.DataFrame
-        From `summary.agreement`, one level.
+        Rows from `summary.agreement`, one level.
     metrics : sequence of str
-        In the order drawn.
+        Metrics in the order drawn.
     ax : Axes or None
     **kwargs
-        To `seaborn.heatmap`.
+        Passed to `seaborn.heatmap`.
     """
     ax = ax or plt.gca()
     n = len(metrics)

@@ -109,7 +109,7 @@ def plot_bic_curves(
     Parameters
     ----------
     frame : pandas.DataFrame
-        From `summary.bic_curves`.
+        Rows from `summary.bic_curves`.
     source, protocol : str
         Which curves.
     original_range : (int, int)
@@ -118,7 +118,7 @@ def plot_bic_curves(
         K, marked.
     ax : Axes or None
     **kwargs
-        To the lines.
+        Passed to the lines.
     """
     ax = ax or plt.gca()
     curves = frame[(frame["source"] == source) & (frame["protocol"] == protocol)]

@@ -84,12 +84,12 @@ def plot_active_units(
     Parameters
     ----------
     frame : pandas.DataFrame
-        From `theory.collapse`, one row for each trial.
+        Rows from `theory.collapse`, one row for each trial.
     colors : dict
         Latent dimension to colour.
     ax : Axes or None
     **kwargs
-        To `Axes.scatter`.
+        Passed to `Axes.scatter`.
     """
     ax = ax or plt.gca()
     _mark_threshold(ax)
@@ -115,12 +115,12 @@ def plot_latent_kl(
     Parameters
     ----------
     frame : pandas.DataFrame
-        From `theory.collapse`.
+        Rows from `theory.collapse`.
     colors : dict
         Rank of the latent to colour.
     ax : Axes or None
     **kwargs
-        To `Axes.scatter`.
+        Passed to `Axes.scatter`.
     """
     ax = ax or plt.gca()
     _mark_threshold(ax)
@@ -135,7 +135,7 @@ def plot_latent_kl(
 
 
 def _point_style(size: int, n: int) -> dict[str, Any]:
-    """Give edged points; thousands are small and faint, so that their density shows."""
+    """Return edged points; thousands are small and faint, so that their density shows."""
     if n > MANY_POINTS:
         return {"s": 3, "alpha": 0.25, "lw": 0}
     return {"s": size, "alpha": 0.7, "lw": 0.3, "edgecolor": "white"}

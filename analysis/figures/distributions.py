@@ -85,10 +85,10 @@ def plot_distributions(
         Rows of the trials table: cell and the endpoint.
     endpoint : str
     cells : sequence of str
-        In the order drawn. A cell with fewer than 5 values, or one value, has points alone.
+        Cells in the order drawn. A cell with fewer than 5 values, or one value, has only points.
     ax : Axes or None
     **kwargs
-        To `Axes.scatter`.
+        Passed to `Axes.scatter`.
     """
     ax = ax or plt.gca()
     rows = frame[frame["cell"].isin(cells)].astype({endpoint: float}).dropna(subset=[endpoint])

@@ -61,7 +61,7 @@ def plot_latent_plane(frame: pd.DataFrame, *, ax: Axes | None = None, **kwargs: 
         u, v, component, from `embed.as_plane`.
     ax : Axes or None
     **kwargs
-        To `plot_plane`.
+        Passed to `plot_plane`.
     """
     ax = plot_plane(frame, ax=ax, **kwargs)
     if ax.get_ylabel():

@@ -141,7 +141,7 @@ def panels_of(
 
 
 def limits_of(points: pd.DataFrame, columns: list[str]) -> list[tuple[float, float]]:
-    """Give common limits with equal spans, so that distances compare across axes."""
+    """Return common limits with equal spans, so that distances compare across axes."""
     low = points[columns].min().to_numpy(float)
     high = points[columns].max().to_numpy(float)
     middle, half = (low + high) / 2, 0.53 * float((high - low).max())
@@ -160,7 +160,7 @@ def legend_below(figure: Figure, ax: Any, title: str | None = None) -> None:
 
 
 def listed(sources: list[str]) -> str:
-    """Name sources in a sentence."""
+    """Return the names of sources in a sentence."""
     names = [source_name(name) for name in sources]
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
 
@@ -172,6 +172,6 @@ def true_k_of(results: Results, cell: str) -> float:
 
 
 def varies(results: Results, endpoint: str) -> bool:
-    """Whether the finished trials have more than one value of an endpoint."""
+    """Return whether the finished trials have more than one value of an endpoint."""
     done = summary.done_trials(results.trials)
     return endpoint in done and done[endpoint].nunique() > 1

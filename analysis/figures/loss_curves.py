@@ -92,7 +92,7 @@ def plot_loss_curves(
     Parameters
     ----------
     frame : pandas.DataFrame
-        From `summary.losses_by_epoch`.
+        Rows from `summary.losses_by_epoch`.
     quantity : "recon" or "kl_nats"
     colors : dict
         Cell to colour; also the order of the lines.
@@ -100,7 +100,7 @@ def plot_loss_curves(
         quantity, epoch, reported: marks of the original report.
     ax : Axes or None
     **kwargs
-        To `Axes.plot`.
+        Passed to `Axes.plot`.
     """
     ax = ax or plt.gca()
     for cell, color in colors.items():

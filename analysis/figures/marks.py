@@ -63,7 +63,7 @@ def plot_importances(frame: pd.DataFrame, *, ax: Axes | None = None, **kwargs: A
         there are any.
     ax : Axes or None
     **kwargs
-        To `Axes.barh`.
+        Passed to `Axes.barh`.
     """
     ax = ax or plt.gca()
     evaluators = [name for name in theme.EVALUATOR_COLORS if (frame["evaluator"] == name).any()]

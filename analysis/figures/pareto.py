@@ -51,10 +51,10 @@ def plot_pareto(
     Parameters
     ----------
     first, second : pandas.DataFrame
-        From `adaptive.suggestions`, one objective each.
+        Rows from `adaptive.suggestions`, one objective each.
     ax : Axes or None
     **kwargs
-        To the points.
+        Passed to the points.
     """
     ax = ax or plt.gca()
     both = first.merge(second, on="suggestion", suffixes=("_x", "_y"))

@@ -55,7 +55,7 @@ def plot_plane(
         Axis labels; an empty one hides that axis' ticks, whose values mean nothing.
     ax : Axes or None
     **kwargs
-        To `Axes.scatter`.
+        Passed to `Axes.scatter`.
     """
     ax = ax or plt.gca()
     style: dict[str, Any] = {"s": 5, "alpha": 0.6, "lw": 0, "rasterized": True} | kwargs

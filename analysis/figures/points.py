@@ -85,7 +85,7 @@ def plot_points_3d(
         Elevation and azimuth, degrees.
     ax : Axes3D or None
     **kwargs
-        To `Axes3D.scatter`.
+        Passed to `Axes3D.scatter`.
     """
     ax = ax or plt.gcf().add_subplot(projection="3d")
     points = frame[frame["source"] == source]

@@ -77,11 +77,11 @@ def plot_power(
     Parameters
     ----------
     frame : pandas.DataFrame
-        From `summary.power_curve`, one endpoint.
+        Rows from `summary.power_curve`, one endpoint.
     value : "power" or "half_width"
     ax : Axes or None
     **kwargs
-        To `Axes.plot`.
+        Passed to `Axes.plot`.
     """
     ax = ax or plt.gca()
     inits = sorted(frame["n_init"].unique())

@@ -113,16 +113,16 @@ def plot_rate_distortion(
     Parameters
     ----------
     frame : pandas.DataFrame
-        From `theory.rate_and_distortion`.
+        Rows from `theory.rate_and_distortion`.
     colors : dict
         Cell to colour.
     shannon : pandas.DataFrame or None
-        From `theory.shannon_curve`: no model lies below it.
+        Rows from `theory.shannon_curve`: no model lies below it.
     linear : dict or None
         Latent dimension to a frame from `theory.linear_curve`: the best linear model.
     ax : Axes or None
     **kwargs
-        To `Axes.scatter`.
+        Passed to `Axes.scatter`.
     """
     ax = ax or plt.gca()
     if shannon is not None:

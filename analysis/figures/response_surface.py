@@ -94,14 +94,14 @@ def plot_response_surface(
     Parameters
     ----------
     frame : pandas.DataFrame
-        From `summary.endpoints_by_cell`, one endpoint, one row for each level of x and y.
+        Rows from `summary.endpoints_by_cell`, one endpoint, one row for each level of x and y.
     x, y : str
         Factors.
     limits : (float, float)
         Ends of the colour scale, shared by the panels that are compared.
     ax : Axes or None
     **kwargs
-        To `seaborn.heatmap`.
+        Passed to `seaborn.heatmap`.
     """
     ax = ax or plt.gca()
     means = frame.pivot(index=y, columns=x, values="estimate").iloc[::-1]

@@ -91,7 +91,7 @@ def explain(image: str | Path) -> dict[str, str]:
     Raises
     ------
     UnexplainedError
-        The file is no PNG or SVG image, or does not carry these texts.
+        The file is not a PNG or SVG image, or does not carry these texts.
     """
     path = Path(image)
     if not path.is_file():

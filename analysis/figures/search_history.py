@@ -68,12 +68,12 @@ def plot_history(
     Parameters
     ----------
     frame : pandas.DataFrame
-        From `adaptive.suggestions`, one objective.
+        Rows from `adaptive.suggestions`, one objective.
     level : float or None
-        Of a boundary, marked.
+        Level of a boundary, marked.
     ax : Axes or None
     **kwargs
-        To the points.
+        Passed to the points.
     """
     ax = ax or plt.gca()
     known = frame.dropna(subset=["value"])

@@ -111,12 +111,12 @@ def plot_map(
     frame : pandas.DataFrame
         The cells to mark.
     level : float or None
-        Of a boundary.
+        Level of a boundary.
     logs : (bool, bool)
         Whether x and y are logarithmic.
     ax : Axes or None
     **kwargs
-        To the filled contours.
+        Passed to the filled contours.
 
     Returns
     -------

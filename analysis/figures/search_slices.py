@@ -61,14 +61,14 @@ def plot_slice(
     Parameters
     ----------
     frame : pandas.DataFrame
-        From `adaptive.suggestions`, one objective.
+        Rows from `adaptive.suggestions`, one objective.
     x : str
         Field.
     log : bool
         Whether it was searched on a logarithmic scale.
     ax : Axes or None
     **kwargs
-        To the points.
+        Passed to the points.
     """
     ax = ax or plt.gca()
     known = frame.dropna(subset=["value", x])

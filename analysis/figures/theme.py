@@ -114,7 +114,7 @@ def hex_color(color: Any) -> str:
 
 
 def is_log_scaled(levels: pd.Series) -> bool:
-    """Whether a factor's levels are better shown on a logarithmic axis."""
+    """Return whether a factor's levels are better shown on a logarithmic axis."""
     if not pd.api.types.is_numeric_dtype(levels) or pd.api.types.is_bool_dtype(levels):
         return False
     values = np.unique(levels.dropna().to_numpy(float))

@@ -85,7 +85,7 @@ def plot_tsne(
         Shared by sources that share an embedding.
     ax : Axes or None
     **kwargs
-        To `plot_plane`.
+        Passed to `plot_plane`.
     """
     ax = plot_plane(frame[frame["source"] == source], ax=ax, **kwargs)
     if limits is not None:

@@ -27,7 +27,7 @@ NOISE = "noise (floor)"
 
 
 def search_of(results: Results) -> dict[str, Any] | None:
-    """Give the search part of the resolved sweep; None if the sweep searched for nothing."""
+    """Return the search part of the resolved sweep; None if the sweep searched for nothing."""
     return results.manifest.sweep.get("search")
 
 
@@ -73,7 +73,7 @@ def numeric_fields(results: Results) -> list[str]:
 
 
 def is_log(results: Results, field: str) -> bool:
-    """Whether a field was searched on a logarithmic scale."""
+    """Return whether a field was searched on a logarithmic scale."""
     search = search_of(results) or {"space": {}}
     return any(
         n.rpartition(".")[2] == field and "log" in form for n, form in search["space"].items()
@@ -81,7 +81,7 @@ def is_log(results: Results, field: str) -> bool:
 
 
 def search_importances(results: Results, objective: str) -> pd.DataFrame:
-    """Say which searched fields matter, by two evaluators that ask different questions.
+    """Return which searched fields matter, by two evaluators that ask different questions.
 
     Parameters
     ----------

@@ -83,7 +83,7 @@ def _ended(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def _worst_for_lost(group: pd.DataFrame, name: str) -> tuple[FloatArray, FloatArray]:
-    """Give a cell's values, the lost ones infinitely bad, and their data seeds."""
+    """Return a cell's values, the lost ones infinitely bad, and their data seeds."""
     worst = -np.inf if is_larger_better(name) else np.inf
     done = (group["status"] == "done") & group[name].notna()
     values = group[name].astype("Float64").astype(float).where(done, worst)
@@ -107,7 +107,7 @@ def _resampled(values: FloatArray, seeds: FloatArray, level: float) -> dict[str,
 
 
 def _interquartile_means(values: FloatArray, times: FloatArray) -> FloatArray:
-    """Give the interquartile mean of each resample.
+    """Return the interquartile mean of each resample.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def _interquartile_means(values: FloatArray, times: FloatArray) -> FloatArray:
 
 
 def performance_profile(results: Results, endpoint: str, *, level: float = 0.95) -> pd.DataFrame:
-    """Give the share of each cell's recorded trials that reach a score or better.
+    """Return the share of each cell's recorded trials that reach a score or better.
 
     Parameters
     ----------

@@ -82,7 +82,7 @@ def linear_curve(eigenvalues: FloatArray, *, latent_dim: int, levels: FloatArray
     Parameters
     ----------
     eigenvalues : array of shape (dim,)
-        Of the truth's covariance, largest first.
+        Eigenvalues of the truth's covariance, largest first.
     latent_dim : int
         q.
     levels : array

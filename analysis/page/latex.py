@@ -19,7 +19,7 @@ def render_latex(sweep: SweepEntry) -> str:
     Returns
     -------
     str
-        To be saved beside figures/ and tables/ and compiled there.
+        LaTeX, to be saved beside figures/ and tables/ and compiled there.
     """
     parts = [_HEAD, rf"\section*{{{latex_text(sweep.manifest.name)}}}", ""]
     parts += [rf"\emph{{{latex_text(sweep.manifest.question)}}}", r"\begin{itemize}"]

@@ -52,7 +52,7 @@ def kaplan_meier(k: ArrayLike, at_ceiling: ArrayLike) -> pd.DataFrame:
 
 
 def censored_median(k: ArrayLike, at_ceiling: ArrayLike) -> float:
-    """Give the Kaplan-Meier median count; infinite when half or more are censored below it.
+    """Return the Kaplan-Meier median count; infinite when half or more are censored below it.
 
     Returns
     -------

@@ -58,7 +58,7 @@ def check_points(points: np.ndarray, name: str) -> Float64[np.ndarray, "samples 
     Raises
     ------
     ValueError
-        If they are no non-empty two-dimensional array of finite numbers.
+        If they are not a non-empty two-dimensional array of finite numbers.
     """
     if points.ndim != 2 or points.size == 0:
         raise ValueError(

@@ -87,7 +87,7 @@ class PointMatch:
         return float(rel_entr(self.weights, counts / counts.sum()).sum())
 
     def recalled(self, threshold: float = RECALL_THRESHOLD) -> Bool[np.ndarray, " components"]:
-        """Say which components have high-quality mass of at least threshold times their weight.
+        """Return which components have high-quality mass of at least threshold times their weight.
 
         Parameters
         ----------
@@ -265,7 +265,7 @@ def match_components(
     points: Float64[np.ndarray, "samples features"],
     truth: TrueMixture,
 ) -> ComponentMatch:
-    """Say which fitted components are fragments of which true component, and which are bridges.
+    """Return which fitted components are fragments of which true component, and which are bridges.
 
     A fitted component is judged by the points that it accounts for: each point counts with the
     probability that the fitted mixture gives the component there. Its `hq` is the high-quality
@@ -290,7 +290,7 @@ def match_components(
     Raises
     ------
     ValueError
-        If the points are no finite points of the truth's dimension.
+        If the points are not finite points of the truth's dimension.
     """
     shares, is_hq = _judge_points(points, truth)
     responsibilities = _responsibilities(fitted, points)

@@ -55,7 +55,7 @@ def require_memory(n_models: int, needed_bytes: int, device: torch.device) -> No
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether a smaller stack might not raise this error.
+    """Return whether a smaller stack might not raise this error.
 
     Parameters
     ----------

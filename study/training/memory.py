@@ -44,7 +44,7 @@ def bytes_per_model(model: ModelConfig, *, dim: int, n_samples: int, batch_size:
 
 
 def models_that_fit(needed_bytes: int, free_bytes: int) -> int:
-    """Say how many models a device has room for.
+    """Return how many models a device has room for.
 
     Parameters
     ----------

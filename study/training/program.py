@@ -30,7 +30,7 @@ CHECKPOINT_MODELS = 64
 
 
 def models_per_program(device: torch.device, n_models: int) -> int:
-    """Say how many models of a stack are computed together.
+    """Return how many models of a stack are computed together.
 
     Parameters
     ----------

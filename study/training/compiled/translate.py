@@ -176,7 +176,7 @@ def _agrees(
     way: Operation,
     fill: Callable[[Sequence[Tensor]], None],
 ) -> bool:
-    """Whether both leave the same bits in the last tensor; every NaN is one."""
+    """Return whether both leave the same bits in the last tensor; every NaN is one."""
     results = []
     for compute in (operation, way):
         fill(tensors)
