@@ -44,6 +44,25 @@ def test_every_place_names_one_version_and_one_licence() -> None:
     assert developers["name"] in read("LICENSE")
 
 
+def test_the_first_screen_of_the_readme() -> None:
+    text = read("README.md")
+    head = text[: text.index("\n## ")]
+    title, sentence = head.split("\n\n")[:2]
+    assert title == f"# {PROJECT['name']}"
+    assert sentence.count(". ") == 0
+    assert len(sentence.split()) <= 25
+    assert re.findall(r"```sh\nmake quickstart", head)
+    (picture,) = re.findall(r'<img src="([^"]+)" width="\d+" alt="[^"]+">', head)
+    assert (ROOT / picture).is_file()
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_links_lead_somewhere(name: str) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", read(name))
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
 def test_the_image_copies_what_there_is() -> None:
     sent = {line[1:] for line in read(".dockerignore").splitlines() if line.startswith("!")}
     copied = {

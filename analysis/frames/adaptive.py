@@ -32,7 +32,7 @@ def search_of(results: Results) -> dict[str, Any] | None:
 
 
 def suggestions(results: Results) -> pd.DataFrame:
-    """List the cells of a search, one row a cell and objective, in the order of asking.
+    """List the cells of a search, one row per cell and objective, in the order of asking.
 
     Returns
     -------

@@ -129,7 +129,7 @@ class Stack:
         return replace(self, trials=kept, halving=self.halving if kept == self.trials else None)
 
     def singles(self) -> tuple[Stack, ...]:
-        """Take the stack apart: one stack a trial, in order."""
+        """Take the stack apart: one stack per trial, in order."""
         return tuple(self.part((trial,)) for trial in self.trials)
 
     def halves(self) -> tuple[Stack, ...]:

@@ -45,7 +45,7 @@ def set_damaged_aside(folder: ResultsFolder) -> list[str]:
     Returns
     -------
     list of str
-        What was wrong, a line a file.
+        What was wrong, one line per file.
 
     Raises
     ------
