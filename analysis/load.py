@@ -7,10 +7,11 @@ object for a whole sweep, and one clear error when there is nothing to analyse.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from study.results import ResultsError, open_folder, read_table
@@ -45,7 +46,8 @@ class Manifest:
 class Results:
     """All tables of the sweep at `location`, a path or URI.
 
-    `plan` has a row for each planned trial, finished or not.
+    `plan` has a row for each planned trial, finished or not. `infinite` counts, by column, values
+    of trials that were infinite and are missing here.
 
     Two objects are equal only if they are the same one, which lets summaries be remembered.
     Tables that were not kept (point galleries stay out of version control) are empty frames.
@@ -62,6 +64,7 @@ class Results:
     recall: pd.DataFrame
     points: pd.DataFrame
     nulls: pd.DataFrame
+    infinite: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
@@ -115,6 +118,23 @@ def load_trials(path: str | Path) -> pd.DataFrame:
             f"{path}: no trial is recorded here; run python -m study.sweep with its sweep file"
         )
     return trials.assign(k_id=identifiable_k(trials))
+
+
+def without_infinities(trials: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Make infinite values missing: they have neither a mean nor a place on an axis.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The trials.
+    dict of str to int
+        How many values each column lost.
+    """
+    names = [name for name in trials if trials[name].dtype.kind == "f"]
+    bad = trials[names].isin([np.inf, -np.inf])
+    counts = {str(name): int(n) for name, n in bad.sum().items() if n}
+    kept = {name: trials[name].mask(bad[name]) for name in counts}
+    return trials.assign(**kept), counts
 
 
 def identifiable_k(trials: pd.DataFrame) -> pd.Series:
@@ -178,7 +198,8 @@ def load_results(path: str | Path) -> Results:
     ResultsError
         As `load_trials`; or a factor of the manifest is not a column of the trials.
     """
-    manifest, trials = load_manifest(path), load_trials(path)
+    manifest = load_manifest(path)
+    trials, infinite = without_infinities(load_trials(path))
     unknown = [name for name in manifest.factors if name not in trials]
     if unknown:
         raise ResultsError(f"{path}: manifest.json names factors {unknown} that no trial has")
@@ -194,4 +215,5 @@ def load_results(path: str | Path) -> Results:
         recall=load_recall(path),
         points=load_points(path),
         nulls=load_nulls(path),
+        infinite=infinite,
     )

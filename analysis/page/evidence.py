@@ -145,7 +145,8 @@ def seed_shares(results: Results) -> list[str]:
             f"{r.component} seeds {r.share:.0%} (sd {r.sd:.2g} [{np.sqrt(r.low):.2g}, "
             f"{np.sqrt(r.high):.2g}])"
             for r in summary.named_rows(rows)
-        ]
+            if np.isfinite(r.share)
+        ] or ["nothing: it is the same in every trial of a cell"]
         parts.append(f"of {short_name(str(name))} {', '.join(shares)}")
     text = f"Of the variance within cells, {'; '.join(parts)}."
     level = f"{frame['level'].iloc[0]:.0%}"

@@ -74,14 +74,24 @@ def latex_text(text: object) -> str:
     return "".join(special.get(letter, letter) for letter in str(text))
 
 
+def decimal(value: float, *, digits: int = 2) -> str:
+    """Write a number; a dash where there is none."""
+    return f"{value:.{digits}f}" if np.isfinite(value) else "-"
+
+
 def estimate_text(row: pd.Series | Mapping[str, Any], *, digits: int = 2) -> str:
     """Write an estimate with its interval: "1.82 [1.75, 1.90]"; a dash where there is none."""
-    if not np.isfinite(row["estimate"]):
-        return "-"
-    text = f"{row['estimate']:.{digits}f}"
-    if np.isfinite(row["low"]) and row["interval"] != "constant":
-        text += f" [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
-    return text
+    if row["interval"] == "constant":
+        return decimal(row["estimate"], digits=digits)
+    return with_limits(row["estimate"], row["low"], row["high"], digits=digits)
+
+
+def with_limits(estimate: float, low: float, high: float, *, digits: int) -> str:
+    """Write an estimate with its limits where it has them; a dash where there is none."""
+    text = decimal(estimate, digits=digits)
+    if not np.isfinite([estimate, low, high]).all():
+        return text
+    return f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def cell_columns(frame: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:

@@ -17,10 +17,12 @@ from analysis.tables.table import (
     NotTabulated,
     Table,
     cell_columns,
+    decimal,
     estimate_text,
     latex_text,
     p_text,
     quantity_name,
+    with_limits,
 )
 from analysis.tables.variance import anova, variance
 from analysis.wording import notes as captions
@@ -153,7 +155,7 @@ def contrasts(results: Results) -> Table:
     shown["source"] = frame["source"].map(source_name)
     shown["at ceiling"] = [f"{share:.0%}" for share in frame["share_at_ceiling"]]
     shown["k* less control"] = [estimate_text(row, digits=1) for _, row in frame.iterrows()]
-    shown["P(> control)"] = [f"{value:.2f}" for value in frame["superiority"]]
+    shown["P(> control)"] = [decimal(value) for value in frame["superiority"]]
     shown["p"] = [p_text(value) for value in frame["p_value"]]
     shown["p (Holm)"] = [p_text(value) for value in frame["p_holm"]]
     shown["data seeds"] = frame["n_data"].astype(str)
@@ -211,8 +213,8 @@ def differences(results: Results) -> Table:
     shown = cell_columns(frame, results.manifest.factors)
     shown["endpoint"] = [name_of(name).split(" (")[0] for name in frame["endpoint"]]
     shown["difference"] = [estimate_text(row, digits=3) for _, row in frame.iterrows()]
-    shown["P(> reference)"] = [f"{value:.2f}" for value in frame["superiority"]]
-    shown["dz"] = ["-" if np.isnan(value) else f"{value:.2f}" for value in frame["dz"]]
+    shown["P(> reference)"] = [decimal(value) for value in frame["superiority"]]
+    shown["dz"] = [decimal(value) for value in frame["dz"]]
     shown["p"] = [p_text(value) for value in frame["p_value"]]
     shown["p (Holm)"] = [p_text(value) for value in frame["p_holm"]]
     shown["p (FDR)"] = [p_text(value) for value in frame["p_bh"]]
@@ -250,12 +252,15 @@ def equivalence(results: Results) -> Table:
             "from": frame["cell"].map(cell_text),
             "to": frame["other"].map(cell_text),
             "difference": [
-                f"{r.difference:.3f} [{r.low90:.3f}, {r.high90:.3f}]"
+                with_limits(r.difference, r.low90, r.high90, digits=3)
                 for r in summary.named_rows(frame)
             ],
             "margin": frame["margin"].map("{:g}".format),
             "p": frame["p"].map(p_text),
-            "equivalent": np.where(frame["equivalent"], "yes", "no"),
+            "equivalent": [
+                "-" if np.isnan(r.p) else "yes" if r.equivalent else "no"
+                for r in summary.named_rows(frame)
+            ],
             "data seeds": frame["n_data"].astype(str),
         }
     )

@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.frames import summary
 from analysis.load import Results
 from analysis.statistics import intervals as stats
-from analysis.wording.names import source_name
+from analysis.wording.names import short_name, source_name
 
 
 def denominators(results: Results) -> str:
@@ -25,8 +25,16 @@ def denominators(results: Results) -> str:
         f"{stopped} stopped early by the search, and in no estimate" * (stopped > 0),
         f"{failed} failed" * (failed > 0),
         f"{missing} not yet run" * (missing > 0),
+        _infinite(results),
     ]
     return "; ".join([text, *filter(None, lost)]) + "."
+
+
+def _infinite(results: Results) -> str:
+    """Say which columns have infinite values, and how many; empty if none has."""
+    parts = [f"{short_name(name)} {n}" for name, n in results.infinite.items()]
+    more = f" and {count(len(parts) - 4, 'other column')}" * (len(parts) > 4)
+    return f"infinite values, which are in no mean: {', '.join(parts[:4])}{more}" * bool(parts)
 
 
 def intervals(frame: pd.DataFrame, *, what: str = "Bars") -> str:
