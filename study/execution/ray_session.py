@@ -19,6 +19,7 @@ from typing import Any
 
 import ray
 
+import study
 from study.config import ResourcesConfig
 from study.execution import ray_private
 from study.execution.ray_environment import SessionError, check_address_form
@@ -88,6 +89,7 @@ def ray_session(
         options |= {"dashboard_host": "127.0.0.1"}
     with (
         own_folder("ray-") as folder,
+        _drivers_code(),
         ray_private.silent_raylet(),
         contextlib.nullcontext() if dashboard else ray_private.minimal_ray(),
         ray_private.ready_workers(),
@@ -104,6 +106,25 @@ def ray_session(
         if dashboard:
             say(_dashboard_note(folder))
         yield
+
+
+@contextlib.contextmanager
+def _drivers_code() -> Iterator[None]:
+    """Let workers of a Ray that starts now import the code that the driver runs.
+
+    They load it before they know the driver's path, and then it is what is installed: with an
+    editable install of another copy of the project, that copy.
+    """
+    before = os.environ.get("PYTHONPATH")
+    here = str(Path(study.__file__).resolve().parents[1])
+    os.environ["PYTHONPATH"] = os.pathsep.join([here, *([before] if before else [])])
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 def check_address(address: str, *, wait_s: float = 0.0) -> None:

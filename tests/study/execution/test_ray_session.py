@@ -10,9 +10,17 @@ from types import SimpleNamespace
 
 import pytest
 
+import study
 import study.execution.ray_session
 from study.execution.ray_environment import SessionError
-from study.execution.ray_session import _reason, own_folder, temporary_parent, worker_log_tail
+from study.execution.ray_session import (
+    _drivers_code,
+    _reason,
+    own_folder,
+    temporary_parent,
+    worker_log_tail,
+)
+from study.results import read_table
 
 # A process of its own: what a first import of Ray did cannot be undone in this one.
 RAY_FIRST = """
@@ -135,3 +143,43 @@ def test_versions_that_differ_are_all_named() -> None:
                          " process was started with:\n  Python: 3.11.7")  # fmt: skip
     assert "3.11.5 This process was started with: Python: 3.11.7" in _reason(error)
     assert _reason(RuntimeError("first\nsecond")) == "first"
+
+
+def test_workers_are_told_where_the_drivers_code_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = str(Path(study.__file__).resolve().parents[1])
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    with _drivers_code():
+        assert os.environ["PYTHONPATH"].split(os.pathsep) == [root, "/elsewhere"]
+    assert os.environ["PYTHONPATH"] == "/elsewhere"
+    monkeypatch.delenv("PYTHONPATH")
+    with _drivers_code():
+        assert os.environ["PYTHONPATH"] == root
+    assert "PYTHONPATH" not in os.environ
+
+
+TINY = """
+name: tiny
+mixture: {n_samples: 200, n_components: 2}
+model: {hidden: [4]}
+training: {epochs: 1}
+detection: {sources: [means], protocols: [original], n_samples: 200}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_copy_of_the_project_runs_its_own_code_in_its_workers(tmp_path: Path) -> None:
+    """Another copy may be installed in the same environment, as the one under test is here."""
+    root = Path(study.__file__).resolve().parents[1]
+    shutil.copytree(root / "study", tmp_path / "study", ignore=shutil.ignore_patterns("*.nb?"))
+    with (tmp_path / "study" / "trial" / "stack.py").open("a") as stream:
+        stream.write("\n\ndef stack_events(*_, **__):\n    raise RuntimeError('the copy ran')\n")
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-m", "study.sweep", "tiny.yaml", "--workers", "1", "--quiet"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=kept, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 1, done.stderr
+    messages = read_table(tmp_path / "results" / "tiny", "trials")["message"]
+    assert messages.str.contains("the copy ran").all(), messages.tolist()
