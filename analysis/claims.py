@@ -39,6 +39,8 @@ from jinja2.exceptions import SecurityError
 from jinja2.runtime import Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from study.display.console import guard_output, say, say_error
+
 TEXTS = {
     "docs/README.md.j2": "README.md",
     "docs/findings.md.j2": "docs/findings.md",
@@ -313,6 +315,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 if every text is (or was) rendered; 1 if one differs (`--check`), if one cannot be
         rendered, or if no number was looked up.
     """
+    guard_output()
     parser = argparse.ArgumentParser(
         prog="python -m analysis.claims",
         description="Render README.md, docs/findings.md and results/README.md from their "
@@ -335,7 +338,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 template.read_text(encoding="utf-8"), name=source, results=options.root / "results"
             )
         except ClaimError as error:
-            print(f"error: {error}", file=sys.stderr)
+            say_error(f"error: {error}")
             return 1
         n_numbers += n_here
         committed = path.read_text(encoding="utf-8") if path.is_file() else ""
@@ -343,14 +346,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             continue
         n_stale += 1
         if options.check:
-            print("\n".join(_differences(target, source, committed, text)))
+            say("\n".join(_differences(target, source, committed, text)))
         else:
             path.write_text(text, encoding="utf-8")
     if not n_numbers:
-        print(f"error: no number to look up in {', '.join(TEXTS)}", file=sys.stderr)
+        say_error(f"error: no number to look up in {', '.join(TEXTS)}")
         return 1
     verb = "differ: edit the template, then run make claims" if options.check else "written anew"
-    print(f"{n_numbers} numbers looked up, {n_stale} of {len(TEXTS)} texts {verb}")
+    say(f"{n_numbers} numbers looked up, {n_stale} of {len(TEXTS)} texts {verb}")
     return 1 if n_stale and options.check else 0
 
 

@@ -30,6 +30,7 @@ from analysis.page.render import (
 )
 from analysis.tables import tables
 from analysis.tables.tables import TABLES, NotTabulated, tables_of
+from study.display.console import guard_output, say, say_error
 from study.results import ResultsError, printable
 
 Say = Callable[[str], None]
@@ -331,10 +332,10 @@ def _print_why(image: str) -> int:
     try:
         facts = explain(image)
     except UnexplainedError as error:
-        print(f"analysis.report: {printable(error)}", file=sys.stderr)
+        say_error(f"analysis.report: {printable(error)}")
         return 2
     for name, text in facts.items():
-        print(f"{name}: {text}")
+        say(f"{name}: {text}")
     return 0
 
 
@@ -350,6 +351,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0, or 2 when a folder or a name is wrong; one line on stderr then says what.
     """
+    guard_output()
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.why:
@@ -360,7 +362,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "out": arguments.out,
         "only": _split(arguments.only),
         "formats": _split(arguments.format) or ["html"],
-        "say": lambda line: print(line, file=sys.stderr, flush=True),
+        "say": say_error,
     }
     try:
         if len(arguments.paths) == 1:
@@ -368,9 +370,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             written = write_joint_report(arguments.paths, **options)
     except (ResultsError, UnknownNameError, OSError) as error:
-        print(f"analysis.report: {printable(error)}", file=sys.stderr)
+        say_error(f"analysis.report: {printable(error)}")
         return 2
-    print(f"report: {written}")
+    say(f"report: {written}")
     return 0
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from study.display.console import guard_output, say, say_error
+
 COMMANDS = {
     "sweep": ("study.sweep", "run a sweep, or continue it"),
     "submit": ("study.submit", "run a sweep on a Ray cluster, under Slurm or on Kubernetes"),
@@ -41,21 +43,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The command's exit status; 2 if there is no such command.
     """
+    guard_output()
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in COMMANDS:
         import importlib
 
         return int(importlib.import_module(COMMANDS[words[0]][0]).main(words[1:]))
     if words and words[0] in ("-h", "--help"):
-        print(USAGE, end="")
+        say(USAGE, end="")
         return 0
     if words:
         import difflib
 
         near = difflib.get_close_matches(words[0], COMMANDS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        print(f"mode-study: there is no command {words[0]!r}{hint}\n", file=sys.stderr)
-    print(USAGE, end="", file=sys.stderr)
+        say_error(f"mode-study: there is no command {words[0]!r}{hint}\n")
+    say_error(USAGE.rstrip())
     return 2
 
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+from study.display.console import guard_output, say_error
 from study.execution.exit_status import ExitStatus
 from study.execution.ray_environment import SessionError, known_address
 from study.execution.run_options import RunOptions
@@ -67,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit status.
     """
+    guard_output()
     parser = build_parser()
     options = parser.parse_args(argv)
     path = options.path.rstrip("/")
@@ -98,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except ModuleNotFoundError as error:
             return say_missing(error)
         except (SweepError, ResultsError, SessionError) as error:
-            print(f"error: {error}", file=sys.stderr)
+            say_error(f"error: {error}")
             return ExitStatus.USAGE
         except KeyboardInterrupt:
             return say_stopped(stop)

@@ -16,6 +16,7 @@ from typing import Any
 from study.config.fields import Field
 from study.config.search_reader import search_fields
 from study.config.sections import SECTIONS, all_fields, replicate_fields
+from study.display.console import guard_output, say, say_error
 
 SCHEMA_PATH = Path("sweeps/sweep.schema.json")
 DOCS_PATH = Path("docs/sweeps.md")
@@ -204,6 +205,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         1 if `--check` finds a stale file.
     """
+    guard_output()
     parser = argparse.ArgumentParser(prog="python -m study.schema", description=__doc__)
     parser.add_argument(
         "--check", action="store_true", help="write nothing; fail if a file is stale"
@@ -216,10 +218,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     for path in stale:
         if options.check:
-            print(f"{path}: stale; run python -m study.schema", file=sys.stderr)
+            say_error(f"{path}: stale; run python -m study.schema")
         else:
             path.write_text(outputs(Path(__file__).parents[1])[path], encoding="utf-8")
-            print(f"wrote {path}")
+            say(f"wrote {path}")
     return 1 if options.check and stale else 0
 
 

@@ -15,10 +15,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from study.display.console import guard_output, make_console, say, say_error
 from study.display.heartbeat import read_state
 from study.display.progress import format_duration
 from study.display.text import as_text
@@ -283,6 +284,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit status.
     """
+    guard_output()
     parser = argparse.ArgumentParser(
         prog="python -m study.status",
         description="Report how far a sweep is: trials done, running, failed (with causes) and "
@@ -294,12 +296,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status = read_status(open_folder(whole_location(options.path.rstrip("/"))))
     except (ResultsError, OSError) as error:
-        print(f"error: {printable(error)}", file=sys.stderr)
+        say_error(f"error: {printable(error)}")
         return ExitStatus.USAGE
     if options.json:
-        print(json.dumps(asdict(status)))
+        say(json.dumps(asdict(status)))
     else:
-        Console().print(render(status), highlight=False, soft_wrap=False)
+        make_console().print(render(status), highlight=False, soft_wrap=False)
     return 0
 
 

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from study.cluster.command import Command, JobError
+from study.display.console import guard_output, say, say_error
 from study.execution.exit_status import ExitStatus
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit status.
     """
+    guard_output()
     words = list(sys.argv[1:] if argv is None else argv)
     # Not at the top: --help need not wait for it.
     from study.config import SweepError
@@ -139,12 +141,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _look_after(words)
         return _submit(build_parser().parse_args(words))
     except (JobError, SweepError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_error(f"error: {error}")
         return ExitStatus.USAGE
     except KeyboardInterrupt:
-        print(
-            "\nThe job continues; stop it with: python -m study.submit stop JOB", file=sys.stderr
-        )
+        say_error("\nThe job continues; stop it with: python -m study.submit stop JOB")
         return ExitStatus.STOPPED
 
 
@@ -156,7 +156,7 @@ def _look_after(words: Sequence[str]) -> int:
     options = parser.parse_args(words)
     server = _server(options)
     if options.verb == "stop":
-        print(f"{options.job}: {server.stop(options.job)}; what was finished is kept")
+        say(f"{options.job}: {server.stop(options.job)}; what was finished is kept")
         return ExitStatus.DONE
     if options.verb == "logs":
         return _follow(server, options.job, options.job)
@@ -175,14 +175,14 @@ def _print_status(server: JobServer, job: str) -> int:
     from study.display.progress import SweepProgress
 
     info = server.info(job)
-    print(f"{job}: {server.status(job)}")
+    say(f"{job}: {server.status(job)}")
     state = last_state(server.logs(job))
     if state is not None:
         progress = SweepProgress(job)
         update_progress(progress, state)
-        print(f"{progress.n_finished}/{progress.n_trials} trials, {progress.n_failed} failed")
+        say(f"{progress.n_finished}/{progress.n_trials} trials, {progress.n_failed} failed")
     if server.status(job) == "FAILED" and info.message:
-        print(str(info.message).strip().splitlines()[0])
+        say(str(info.message).strip().splitlines()[0])
     return ExitStatus.DONE
 
 
@@ -194,7 +194,7 @@ def _follow(server: JobServer, job: str, sweep_name: str) -> int:
     with make_display(progress, quiet=False, as_json=False) as display:
         show_log(server.follow(job), display)
     status = server.status(job)
-    print(f"{job}: {status}; {progress.n_finished}/{progress.n_trials} trials")
+    say(f"{job}: {status}; {progress.n_finished}/{progress.n_trials} trials")
     if status == "STOPPED":
         return ExitStatus.STOPPED
     code = server.info(job).driver_exit_code
@@ -225,10 +225,9 @@ def _say_kept(kept: Sequence[str]) -> None:
     """Return the files that stay here and that a run might need."""
     if kept:
         few = ", ".join(kept[:MOST_NAMED]) + ", ..." * (len(kept) > MOST_NAMED)
-        print(
+        say_error(
             f"note: {len(kept)} files are not sent, as git does not track them: {few}; "
-            "add one with --include FILE",
-            file=sys.stderr,
+            "add one with --include FILE"
         )
 
 
@@ -273,12 +272,12 @@ def _to_ray(sweep: Sweep, options: argparse.Namespace) -> int:
         entrypoint = shlex.join(command.words("--json"))
         sent = f"{len(package.files)} files, {package.size_mb:.1f} MB, content {package.content}"
         if server is None:
-            print(f"# {address}, job {job}: {sent}\n{entrypoint}")
+            say(f"# {address}, job {job}: {sent}\n{entrypoint}")
             return ExitStatus.DONE
         server.submit(job, entrypoint, _runtime_env(command, package, options), sweep=sweep.name)
-    print(f"{job}: submitted to {address} ({sent}); results in {results}/{sweep.name}")
+    say(f"{job}: submitted to {address} ({sent}); results in {results}/{sweep.name}")
     if options.detach:
-        print(f"Follow it with: python -m study.submit logs {job} --address {address}")
+        say(f"Follow it with: python -m study.submit logs {job} --address {address}")
         return ExitStatus.DONE
     return _follow(server, job, sweep.name)
 
@@ -393,7 +392,8 @@ def _to_kubernetes(sweep: Sweep, options: argparse.Namespace) -> int:
 def _give(text: str, command: Sequence[str], options: argparse.Namespace, *, what: str) -> int:
     """Hand a job's text to its system, or print it."""
     if options.print:
-        print(text, end="")
+        if not say(text, end=""):
+            raise JobError("--print: the text could not be written whole")
         return ExitStatus.DONE
     if shutil.which(command[0]) is None:
         raise JobError(
@@ -405,7 +405,7 @@ def _give(text: str, command: Sequence[str], options: argparse.Namespace, *, wha
         if "AlreadyExists" in done.stderr or "already exists" in done.stderr:
             reason = f"{reason}; use another --name, or delete the old job"
         raise JobError(f"{what} refused the job: {reason}")
-    print(done.stdout.strip())
+    say(done.stdout.strip())
     return ExitStatus.DONE
 
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
+from study.display.console import guard_output, say_error
 from study.execution.exit_status import ExitStatus
 from study.execution.ray_environment import SessionError, check_dashboard, known_address
 from study.execution.run_options import RunOptions
@@ -123,6 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit status.
     """
+    guard_output()
     parser = build_parser()
     options = parser.parse_args(argv)
     try:
@@ -152,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except ModuleNotFoundError as error:
             return say_missing(error)
         except (SweepError, ResultsError, SessionError) as error:
-            print(f"error: {error}", file=sys.stderr)
+            say_error(f"error: {error}")
             return ExitStatus.USAGE
         except KeyboardInterrupt:
             return say_stopped(stop)
@@ -172,21 +174,19 @@ def say_missing(error: ModuleNotFoundError) -> int:
     """Print which package this Python lacks and how to install it; return the exit status."""
     # An error that came from another process has lost its name.
     name = error.name or str(error)
-    print(
+    say_error(
         f"error: {name} is not installed in {sys.executable} on {socket.gethostname()}; install "
         "the project with the packages that run sweeps (pip install -c constraints.txt "
-        "'.[sweep]'), or name another Python (submit: --python, --pip)",
-        file=sys.stderr,
+        "'.[sweep]'), or name another Python (submit: --python, --pip)"
     )
     return ExitStatus.USAGE
 
 
 def say_stopped(stop: Stop) -> int:
     """Print that the run was ended at once and how to continue; return the exit status."""
-    print(
+    say_error(
         f"{stop.reason or 'Ctrl-C'}: stopped at once. What was finished is kept.\n"
-        "To continue, run the same command again.",
-        file=sys.stderr,
+        "To continue, run the same command again."
     )
     return ExitStatus.STOPPED
 

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from study.config import SweepError, read_resolved
+from study.display.console import guard_output, make_console, say_error
 from study.display.text import as_text
 from study.execution.exit_status import ExitStatus
 from study.planning.units import Stack, Trial, expand, plan_controls, stage_versions
@@ -419,11 +420,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit status.
     """
+    guard_output()
     parser = build_parser()
     options = parser.parse_args(argv)
     if options.n < 1:
         parser.error(f"-n must be at least 1, not {options.n}")
-    console = Console()
+    console = make_console()
     try:
         folder = open_folder(whole_location(options.path.rstrip("/")))
         trials = choose(folder, options.path, n_trials=options.n, seed=options.seed)
@@ -432,7 +434,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         return say_missing(error)
     except (ResultsError, OSError) as error:
-        print(f"error: {printable(error)}", file=sys.stderr)
+        say_error(f"error: {printable(error)}")
         return ExitStatus.USAGE
     _print_verdicts(verdicts, console)
     where = _write_certificate(folder, outcome, f"{options.path.rstrip('/')}/{CERTIFICATE}")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from study.config import Sweep
+from study.display.console import make_console
 from study.display.progress import format_duration
 from study.display.text import as_text
 from study.planning.estimate import Estimate
@@ -45,7 +46,7 @@ def print_plan(
     n_workers : int
     cost : Estimate
     """
-    console = Console()
+    console = make_console()
     console.print(f"{sweep.name}: {sweep.question}", highlight=False, style="bold", markup=False)
     cells = cell_counts(trials, chosen)
     _print_rows(console, ("cell", "trials", "to run"), [(c, *n) for c, n in cells.items()])

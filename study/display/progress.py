@@ -17,6 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from study.display.console import make_console, say
 from study.results.tables import WELL_ENDED
 
 # Share of a stack's work that training is, for the time left; counting is the rest.
@@ -303,12 +304,12 @@ class JsonDisplay(QuietDisplay):
             "elapsed_s": round(self.progress.elapsed_s, 1),
             **extra,
         }
-        print(json.dumps(state), flush=True)
+        say(json.dumps(state))
 
 
 def make_display(progress: SweepProgress, *, quiet: bool, as_json: bool) -> Display:
     """Choose the display: none, JSON lines, live on a terminal, plain lines otherwise."""
-    console = Console()
+    console = make_console()
     if quiet:
         return QuietDisplay(progress)
     if as_json:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from study.config import ResourcesConfig, Sweep
+from study.display.console import make_console, say_error
 from study.display.heartbeat import heartbeat
 from study.display.plan_and_summary import coverage_table, failure_causes, print_plan
 from study.display.progress import Display, SweepProgress, make_display, plan_progress
@@ -307,7 +305,7 @@ def repair_folder(folder: ResultsFolder) -> None:
 
 def warn(message: str) -> None:
     """Print a message on stderr."""
-    print(f"warning: {message}", file=sys.stderr)
+    say_error(f"warning: {message}")
 
 
 def tidy(folder: ResultsFolder, lease: Lease) -> None:
@@ -493,7 +491,7 @@ def finish(current: SweepRun, *, n_unasked: int = 0, by_cell: bool = True) -> in
         trials, path = read_table(folder, "trials"), _shown_path(folder, options)
         _print_summary(trials, path, n_left=n_left, by_cell=by_cell)
     if current.stop.is_error:
-        print(f"error: {current.stop.reason}", file=sys.stderr)
+        say_error(f"error: {current.stop.reason}")
         return ExitStatus.FAILED
     if n_left:
         return ExitStatus.STOPPED
@@ -509,7 +507,7 @@ def _shown_path(folder: ResultsFolder, options: RunOptions) -> str:
 
 
 def _print_summary(trials: pd.DataFrame, path: str, *, n_left: int, by_cell: bool) -> None:
-    console = Console()
+    console = make_console()
     n_done = int(trials["status"].eq("done").sum())
     n_stopped = int(trials["status"].eq("stopped").sum())
     early = f"{n_stopped} stopped early, " * (n_stopped > 0)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from study.config import Sweep, SweepError
+from study.display.console import make_console
 from study.display.progress import make_display, plan_progress
 from study.display.text import as_text
 from study.execution.exit_status import ExitStatus
@@ -150,7 +150,7 @@ def _execute(current: SweepRun, adaptive: Adaptive, database: DatabaseCopy | Non
 def _print_search(sweep: Sweep, *, n_recorded: int) -> None:
     """Print what a search would do: its space, what it looks for, its budget."""
     assert sweep.search is not None
-    search, console = sweep.search, Console()
+    search, console = sweep.search, make_console()
     console.print(f"{sweep.name}: {sweep.question}", highlight=False, style="bold", markup=False)
     table = Table("searched field", "values", box=None, pad_edge=False)
     for dimension in search.space:
@@ -181,7 +181,7 @@ def _print_best(current: SweepRun) -> None:
     """Print the cells believed best, with standard errors and what fresh seeds say."""
     cells = read_table(current.folder, "suggestions")
     best = cells[cells["is_best"].fillna(False)]
-    console = Console()
+    console = make_console()
     assert current.sweep.search is not None
     if current.sweep.search.options.goal == "boundary":
         console.print("The map of the boundary is in the report.", highlight=False)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
 
+from study.display.console import say_error
 from study.execution.exit_status import ExitStatus
 
 # Beyond this even leaving in order is cut short.
@@ -64,11 +64,7 @@ class Stop:
 
     def leave(self) -> None:
         """End the process from any thread: its main thread hears no signal any more."""
-        print(
-            f"error: {self.reason}. What was finished is kept; run the same command again.",
-            file=sys.stderr,
-            flush=True,
-        )
+        say_error(f"error: {self.reason}. What was finished is kept; run the same command again.")
         os._exit(ExitStatus.FAILED)
 
     @contextlib.contextmanager
