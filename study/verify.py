@@ -2,7 +2,7 @@
 
 Each trial is trained and measured from its configuration alone, as a stack of one, in a process of
 its own; no recorded row is used. On the same kind of processor with the same versions every number
-must be equal to the bit, elsewhere within `TOLERANCE`. The outcome is written to
+must be equal bit for bit, elsewhere within `TOLERANCE`. The outcome is written to
 `results/NAME/verify.json`. Exit status: 0 equal, 1 different, 2 nothing could be compared.
 """
 

@@ -75,7 +75,7 @@ def _save_png(figure: Figure, path: Path, text: dict[str, str]) -> None:
 
 
 def explain(image: str | Path) -> dict[str, str]:
-    """Read what a figure says of itself.
+    """Return the texts that a figure's file carries.
 
     Parameters
     ----------

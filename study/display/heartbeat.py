@@ -1,4 +1,4 @@
-"""What a run says of itself while it runs: `running.json`, for `study.status` elsewhere.
+"""What a run reports while it runs: `running.json`, read by `study.status` elsewhere.
 
 Who writes is in `lock.json`; this file adds what is in work. It is removed at the end, so one
 that lies beside a dead writer's lock is the last that was known.

@@ -157,7 +157,7 @@ def _stack_memory_bytes(reports: Sequence[NodeReport], resources: ResourcesConfi
 
 
 def wait_for_nodes(n_nodes: int, *, timeout_s: float = WAIT_FOR_NODES_S) -> None:
-    """Wait until the cluster has so many nodes.
+    """Wait until the cluster has this many nodes.
 
     Raises
     ------

@@ -28,7 +28,7 @@ from study.results.process import Process
 from study.results.provenance import provenance, write_dirty
 
 WATCH_S = 1.0
-# A head that does not answer so many times in a row is gone.
+# A head that fails to answer this many times in a row is gone.
 MOST_SILENCES = 5
 # In a temporary folder: which process made it.
 OWNER_NOTE = "study-owner.json"

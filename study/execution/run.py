@@ -1,4 +1,4 @@
-"""One run of a sweep: what is left to do, doing it on Ray, and what the tables hold then."""
+"""One run of a sweep: what remains to be done, doing it on Ray, and what the tables then hold."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class PlannedWork:
 
 
 def run(sweep: Sweep, options: RunOptions, stop: Stop, *, location: str | None = None) -> int:
-    """Run what is left of a sweep, or print what would run.
+    """Run the rest of a sweep, or print what would run.
 
     Parameters
     ----------
@@ -274,7 +274,7 @@ def _stack_memory_bytes(resources: ResourcesConfig) -> int | None:
 
 
 def _run_alone(current: SweepRun, lease: Lease) -> int:
-    """Do what is left, with the folder to ourselves."""
+    """Do the rest, with the folder to ourselves."""
     repair_folder(current.folder)
     known = recorded(current.folder)
     lost = incomplete_ids(current.folder)
@@ -338,7 +338,7 @@ def write_plan(folder: ResultsFolder, sweep: Sweep, trials: Sequence[Trial]) -> 
 
 
 def _execute(current: SweepRun, work: PlannedWork, known: Mapping[str, tuple[str, str]]) -> None:
-    """Run the units on Ray; if a local Ray dies, start another one for what is left.
+    """Run the units on Ray; if a local Ray dies, start another one for the rest.
 
     Parameters
     ----------

@@ -191,7 +191,7 @@ class _Group:
         return even_lengths(len(self.trainings), min(size, self.largest))
 
     def cost(self, n_models: int) -> float:
-        """Work of a stack of so many of them."""
+        """Return the work of a stack of this many of them."""
         return n_models * self.per_model + self.per_stack
 
 

@@ -310,7 +310,7 @@ def plan_controls(
 
 
 def even_lengths(n_items: int, size: int) -> list[int]:
-    """Cut so many items into the fewest parts of at most `size`, as equal as can be."""
+    """Cut this many items into the fewest parts of at most `size`, as equal as can be."""
     n_parts = math.ceil(n_items / size)
     short, n_longer = divmod(n_items, n_parts)
     return [short + (i < n_longer) for i in range(n_parts)]

@@ -120,7 +120,7 @@ def read_holder(folder: ResultsFolder, name: str = LOCK_NAME) -> tuple[Holder, f
 
 
 def _parse(content: bytes) -> Holder:
-    """Read a lock file; one that makes no sense is nobody's, and only its age counts."""
+    """Read a lock file; an unreadable lock has no known owner, and only its age is considered."""
     names = [field.name for field in fields(Holder) if field.name != "pid"]
     try:
         raw = parse_object(content)

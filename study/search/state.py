@@ -349,7 +349,7 @@ class Search:
         return {epoch: sign * value for epoch, value in cell.rungs.items()}
 
     def _spread(self, number: int) -> Iterable[Point]:
-        """Fill the space evenly, then list what is left of a finite one."""
+        """Fill the space evenly, then list the rest of a finite one."""
         config = self.config
         if config.options.sampler == "random":
             rng = _generator(config.options.seed, number)

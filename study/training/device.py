@@ -41,7 +41,7 @@ def require_memory(n_models: int, needed_bytes: int, device: torch.device) -> No
     Raises
     ------
     torch.OutOfMemoryError
-        If the device has no room for so many models; half of them may fit.
+        If the device has no room for this many models; half of them may fit.
     """
     if device.type == "cpu":
         return

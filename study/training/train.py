@@ -2,7 +2,7 @@
 
 A model's numbers depend on its own points, settings and seeds alone. Its random draws come from
 its own streams, the loss is a sum over models, and nothing is clipped, averaged or tested across
-models: on one CPU a model trained in a stack equals the same model trained alone, to the bit.
+models: on one CPU a model trained in a stack equals the same model trained alone, bit for bit.
 
 Symbols: reconstruction = squared error summed over the features, averaged over points; KL in nats;
 both in the units that the network trains in (see `study.training.fitted`).
@@ -133,7 +133,7 @@ def train_checkpoints(
     """Train a stack of autoencoders, pausing at every checkpoint.
 
     Runs under the caller's number of threads; one is fastest, and the only one for which results
-    are independent of the stack to the bit. A model that diverges keeps its place and touches no
+    are independent of the stack, bit for bit. A model that diverges keeps its place and touches no
     other; training ends early when all have diverged or the time limit has passed (time spent
     paused does not count), or when true is sent in answer to a checkpoint.
 

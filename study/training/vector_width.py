@@ -1,6 +1,6 @@
 """The width of the vectors in what numba compiles.
 
-LLVM keeps to 256 bits on Intel's processors also where they have 512: older ones lowered their
+LLVM keeps to 256 bits on Intel's processors even where they have 512: older ones lowered their
 clock for wider vectors. PyTorch's products use 512 bits in the same process, so that clock is paid
 for already, and an iteration of EM is a fifth quicker with them.
 """

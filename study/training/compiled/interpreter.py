@@ -30,7 +30,7 @@ ROW_SIZE = 16
 SYMBOLS = {"sgemm_": "study_sgemm", "vmsExp": "study_exp"}
 # VML_HA, VML_FTZDAZ_OFF and VML_ERRMODE_IGNORE, as PyTorch calls it.
 _EXP_MODE = 0x00140102
-# Numbers that PyTorch adds side by side when it sums a row: AVX2's, also where AVX-512 is.
+# Numbers that PyTorch adds side by side when it sums a row: AVX2's, even with AVX-512.
 LANES = 8
 # Rows of lanes that are summed independently.
 CHAINS = 4

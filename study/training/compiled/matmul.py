@@ -1,7 +1,7 @@
 """A matrix product in vectors as wide as the processor has, for the loop of `interpreter`.
 
 The library in PyTorch's builds for x86, Intel's MKL, gives processors of other makers 256 bits a
-vector also where they have 512. The product here adds up each element in the order of the inner
+vector even where they have 512. The product here adds up each element in the order of the inner
 index, fused, as the library's kernels for AVX do, so it can give the same bits in half the time.
 Whether it does either is for `study.training.compiled.translate` to try.
 

@@ -1,7 +1,7 @@
 """The steps of one model on a CPU, compiled: PyTorch's arithmetic without its calls.
 
 A list of operations becomes a table, a row for each, that one compiled loop goes through. A row
-computes what its operation computes, to the bit, and that is not believed but tried: the first
+computes what its operation computes, bit for bit, which is checked rather than assumed: the first
 time that a shape occurs in a process, operation and row run on the same random numbers in the
 operation's own memory. Where they differ, or a processor or a build has another way, the operation
 stays as it is; where several rows would do, the quickest is taken. So what is trained never
@@ -100,7 +100,7 @@ def compile_operations(operations: Sequence[Operation]) -> list[Operation]:
     Returns
     -------
     list of callable
-        That do the same in the same order, to the bit.
+        Rows that do the same in the same order, bit for bit.
     """
     run = _run_rows()
     if run is None:
