@@ -36,6 +36,7 @@ from study.results.folder import first_line, join_location, whole_location
 from study.results.lock import LOCK_NAME, Lease, LockedError, hold
 from study.results.provenance import provenance
 from study.results.repair import incomplete_ids, remove_strays, set_damaged_aside
+from study.training.compiled_cache import cache_warning
 from study.trial.stored import find_stored
 
 if TYPE_CHECKING:
@@ -397,6 +398,8 @@ def on_ray(
         else f"starting Ray with {current.n_workers} workers"
     )
     display.note(f"{current.sweep.name}: {how}")
+    if address is None and (problem := cache_warning()):
+        warn(problem)
     with (
         heartbeat(current.folder, display.progress),
         own_folder("study-tune-") as scratch,
