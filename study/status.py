@@ -12,21 +12,20 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from study.display.console import guard_output, make_console, say, say_error
-from study.display.heartbeat import read_state
 from study.display.progress import format_duration
 from study.display.text import as_text
+from study.display.writers import Writer, read_writers
 from study.execution.exit_status import ExitStatus
 from study.results import WELL_ENDED, finished_ids, printable, read_table
 from study.results.folder import ResultsError, ResultsFolder, open_folder, whole_location
-from study.results.lock import LEASE_S, RENEW_S, read_holder
+from study.results.lock import LEASE_S
 from study.results.record import drop_doubles
 
 if TYPE_CHECKING:
@@ -35,6 +34,8 @@ if TYPE_CHECKING:
 MAX_CELLS = 40
 # What is older than this was not written by a healthy run.
 STALE_S = 60.0
+_LIVELINESS = ("running", "silent", "stopped")
+_AGAIN = "run the same command to continue"
 _ENDED = ("trial_id", "status", "message", "finished_at")
 
 
@@ -67,14 +68,8 @@ class Status:
         "running", "silent" (a writer that gave no sign of life), "stopped" (one that died),
         "unfinished" (nobody writes, trials are left), "unplanned" (nobody writes, and no plan
         says what is left) or "complete".
-    writer : str or None
-        Who holds the folder.
-    silent_s : float or None
-        Seconds since its last sign of life.
-    running : list of dict
-        What it was doing, as of `running_age_s` seconds ago.
-    seconds_left : float or None
-        By the run's own rate.
+    writers : list of Writer
+        Who holds the folder: one run, or one for each share that is under way.
     """
 
     name: str
@@ -88,11 +83,7 @@ class Status:
     n_controls_missing: int
     n_controls_failed: int
     state: str
-    writer: str | None
-    silent_s: float | None
-    running: list[dict[str, Any]]
-    running_age_s: float | None
-    seconds_left: float | None
+    writers: list[Writer]
 
 
 def read_status(folder: ResultsFolder) -> Status:
@@ -105,7 +96,7 @@ def read_status(folder: ResultsFolder) -> Status:
     """
     name = str(folder.read_manifest().get("name", ""))
     # The writer first: a run that ends meanwhile is then at worst called running once more.
-    held, state = read_holder(folder), read_state(folder)
+    writers = read_writers(folder)
     plan = read_table(folder, "plan")
     raw = folder.read_raw("trials", [*plan.columns, "status", "message", "finished_at"])
     rows = drop_doubles("trials", raw.to_pandas())
@@ -117,8 +108,6 @@ def read_status(folder: ResultsFolder) -> Status:
     n_done = int(trials["status"].eq("done").sum())
     n_stopped = int(trials["status"].eq("stopped").sum())
     n_left = int(trials["status"].isna().sum())
-    alive, silent_s = _judge(held)
-    age_s = _age_s(state)
     return Status(
         name=name,
         n_trials=len(trials),
@@ -130,12 +119,8 @@ def read_status(folder: ResultsFolder) -> Status:
         causes=_causes(ended[~ended["status"].isin(WELL_ENDED)]),
         n_controls_missing=len(wanted - set(controls)),
         n_controls_failed=sum(controls.get(key, "done") != "done" for key in wanted),
-        state=alive or _resting(has_plan=has_plan, n_left=n_left),
-        writer=str(held[0]) if held else None,
-        silent_s=silent_s,
-        running=list(state.get("running", [])) if state else [],
-        running_age_s=age_s,
-        seconds_left=state.get("seconds_left") if state and alive == "running" else None,
+        state=_foremost(writers) or _resting(has_plan=has_plan, n_left=n_left),
+        writers=writers,
     )
 
 
@@ -145,21 +130,10 @@ def _resting(*, has_plan: bool, n_left: int) -> str:
     return "unfinished" if n_left else "complete"
 
 
-def _judge(held: Any) -> tuple[str | None, float | None]:
-    if held is None:
-        return None, None
-    holder, age_s = held
-    if holder.is_dead(age_s):
-        return "stopped", max(age_s, 0.0)
-    return ("silent" if age_s > 3 * RENEW_S else "running"), max(age_s, 0.0)
-
-
-def _age_s(state: dict[str, Any] | None) -> float | None:
-    try:
-        written = datetime.fromisoformat(str((state or {})["updated"]))
-        return max((datetime.now(UTC) - written).total_seconds(), 0.0)
-    except (KeyError, ValueError, TypeError):
-        return None
+def _foremost(writers: Sequence[Writer]) -> str | None:
+    """Return the state of the liveliest writer; None if there is none."""
+    states = {writer.state for writer in writers}
+    return next((state for state in _LIVELINESS if state in states), None)
 
 
 def _cells(trials: pd.DataFrame) -> dict[str, dict[str, int]]:
@@ -197,26 +171,33 @@ def _causes(bad: pd.DataFrame) -> list[Cause]:
 
 
 def headline(status: Status) -> str:
-    """Return the state of the run as a sentence, which says so where it is not fresh."""
-    silent = format_duration(status.silent_s)
-    again = "run the same command to continue"
-    if status.state == "running":
-        left = ""
-        if status.seconds_left is not None:
-            left = f", about {format_duration(status.seconds_left)} left"
-        return f"Running{left}: {status.writer} (last heartbeat {silent} ago)."
-    if status.state == "silent":
-        return (
-            f"No heartbeat for {silent}, so perhaps no longer running: {status.writer}. "
-            f"After {format_duration(LEASE_S)} the folder can be taken over: {again}."
-        )
-    if status.state == "stopped":
-        return f"Stopped at most {silent} ago; {again}. It was {status.writer}."
+    """Return the state of the sweep as sentences, one for each writer if there is one."""
+    if status.writers:
+        return "\n".join(map(_writer_line, status.writers))
     if status.state == "unfinished":
-        return f"Not running, {status.n_left} trials left: {again}."
+        return f"Not running, {status.n_left} trials left: {_AGAIN}."
     if status.state == "unplanned":
-        return f"Not running, and plan.parquet holds no plan, so what is left is unknown: {again}."
+        unknown = "plan.parquet holds no plan, so what is left is unknown"
+        return f"Not running, and {unknown}: {_AGAIN}."
     return "Complete: every trial has ended."
+
+
+def _writer_line(writer: Writer) -> str:
+    share = f"Share {writer.share}: " if writer.share else ""
+    silent = "" if writer.silent_s is None else f" {format_duration(writer.silent_s)} ago"
+    if writer.state == "running":
+        left = ""
+        if writer.seconds_left is not None:
+            left = f", about {format_duration(writer.seconds_left)} left"
+        return f"{share}Running{left}: {writer.holder}."
+    if writer.state == "silent":
+        return (
+            f"{share}No heartbeat while it was watched, so perhaps no longer running: "
+            f"{writer.holder}. A run watches it for {format_duration(LEASE_S)} and then takes "
+            f"over: {_AGAIN}."
+        )
+    last = f" Its last heartbeat was{silent}." if silent else ""
+    return f"{share}Stopped; {_AGAIN}. It was {writer.holder}.{last}"
 
 
 def render(status: Status) -> RenderableType:
@@ -228,8 +209,7 @@ def render(status: Status) -> RenderableType:
         style="bold",
     )
     parts: list[RenderableType] = [total, as_text(headline(status))]
-    if status.running and status.state in ("running", "silent", "stopped"):
-        parts.append(_running(status))
+    parts += [_running(writer) for writer in status.writers if writer.running]
     parts.append(_cell_table(status))
     for cause in status.causes:
         parts.append(as_text(f"{cause.n_trials} x {cause.status}: {cause.cause}", style="red"))
@@ -245,19 +225,20 @@ def render(status: Status) -> RenderableType:
     return Group(*parts)
 
 
-def _running(status: Status) -> RenderableType:
-    age_s = status.running_age_s
-    fresh = status.state == "running" and age_s is not None and age_s < STALE_S
+def _running(writer: Writer) -> RenderableType:
+    age_s = writer.running_age_s
+    fresh = writer.state == "running" and age_s is not None and age_s < STALE_S
     when = "" if fresh else f" (as of {format_duration(age_s)} ago; not current)"
     table = Table.grid(padding=(0, 2))
-    for unit in status.running:
+    for unit in writer.running:
         phase = str(unit.get("phase", "?"))
         if phase == "counting" and unit.get("n_trials"):
             phase += f" {unit.get('n_counted', 0)}/{unit['n_trials']} trials done"
         elif unit.get("n_epochs"):
             phase += f" epoch {unit.get('epoch')}/{unit['n_epochs']}"
         table.add_row(as_text(f"  {unit.get('label', '?')}", style="cyan"), as_text(phase))
-    return Group(Text(f"Running{when}:"), table)
+    share = f" in share {writer.share}" if writer.share else ""
+    return Group(Text(f"Running{share}{when}:"), table)
 
 
 def _cell_table(status: Status) -> Table:

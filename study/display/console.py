@@ -14,6 +14,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from study.results.plain_text import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -67,8 +69,8 @@ def say(text: object = "", *, end: str = "\n") -> bool:
 
 
 def say_error(text: object) -> None:
-    """Print a line to standard error."""
-    _write(sys.stderr, f"{text}\n")
+    """Print a line to standard error; text of files that it quotes cannot steer the terminal."""
+    _write(sys.stderr, f"{printable(text)}\n")
 
 
 def _write(stream: Any, text: str) -> bool:

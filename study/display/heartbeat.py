@@ -1,7 +1,8 @@
 """What a run reports while it runs: `running.json`, read by `study.status` elsewhere.
 
-Who writes is in `lock.json`; this file adds what is in work. It is removed at the end, so one
-that lies beside a dead writer's lock is the last that was known.
+Who writes is in `lock.json`; this file adds what is in work, and each share of a sweep has a pair
+of its own. It is removed at the end, so one that lies beside a dead writer's lock is the last that
+was known.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ INTERVAL_S = {"local": 5.0, "remote": 20.0}
 
 
 @contextlib.contextmanager
-def heartbeat(folder: ResultsFolder, progress: SweepProgress) -> Iterator[None]:
+def heartbeat(
+    folder: ResultsFolder, progress: SweepProgress, name: str = STATE_NAME
+) -> Iterator[None]:
     """Write what is running every few seconds, from a thread of its own, and clear up after.
 
     A write that fails is left out: nothing depends on it.
@@ -33,6 +36,8 @@ def heartbeat(folder: ResultsFolder, progress: SweepProgress) -> Iterator[None]:
     folder : ResultsFolder
     progress : SweepProgress
         Read only.
+    name : str
+        The file, as `state_name` makes it: each share has one of its own.
     """
     quick = ResultsFolder(folder.filesystem, folder.path, 0.0)
     ended = threading.Event()
@@ -42,7 +47,7 @@ def heartbeat(folder: ResultsFolder, progress: SweepProgress) -> Iterator[None]:
         while True:
             # A dictionary that grows while it is read is read again next time.
             with contextlib.suppress(OSError, RuntimeError):
-                quick.write_bytes(STATE_NAME, json.dumps(state_of(progress)).encode())
+                quick.write_bytes(name, json.dumps(state_of(progress)).encode())
             if ended.wait(interval_s):
                 return
 
@@ -54,7 +59,18 @@ def heartbeat(folder: ResultsFolder, progress: SweepProgress) -> Iterator[None]:
         ended.set()
         thread.join(timeout=interval_s)
         with contextlib.suppress(OSError):
-            quick.filesystem.delete_file(f"{quick.path}/{STATE_NAME}")
+            quick.filesystem.delete_file(f"{quick.path}/{name}")
+
+
+def state_name(lock_name: str) -> str:
+    """Name the file that goes with a lock.
+
+    Examples
+    --------
+    >>> state_name("lock-2-of-4.json")
+    'running-2-of-4.json'
+    """
+    return STATE_NAME.removesuffix(".json") + lock_name.removeprefix("lock")
 
 
 def state_of(progress: SweepProgress) -> dict[str, Any]:
@@ -68,10 +84,10 @@ def state_of(progress: SweepProgress) -> dict[str, Any]:
     }
 
 
-def read_state(folder: ResultsFolder) -> dict[str, Any] | None:
+def read_state(folder: ResultsFolder, name: str = STATE_NAME) -> dict[str, Any] | None:
     """Read the file; None if there is none, or it makes no sense."""
     try:
-        state = folder.read_object(STATE_NAME)
+        state = folder.read_object(name)
     except (OSError, ValueError):
         return None
     running, left_s = state.get("running"), state.get("seconds_left")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from study.config import ResourcesConfig, Sweep
 from study.display.console import make_console, say_error
-from study.display.heartbeat import heartbeat
+from study.display.heartbeat import heartbeat, state_name
 from study.display.plan_and_summary import coverage_table, failure_causes, print_plan
 from study.display.progress import Display, SweepProgress, make_display, plan_progress
 from study.execution.exit_status import ExitStatus
@@ -33,7 +33,7 @@ from study.results import (
 )
 from study.results.compaction import compact
 from study.results.folder import first_line, join_location, whole_location
-from study.results.lock import LOCK_NAME, Lease, LockedError, hold
+from study.results.lock import LEASE_S, LOCK_NAME, Holder, Lease, LockedError, hold
 from study.results.provenance import provenance
 from study.results.repair import incomplete_ids, remove_strays, set_damaged_aside
 from study.training.compiled_cache import cache_warning
@@ -96,6 +96,11 @@ class SweepRun:
         """The trials of this run's share; all of them if it has none."""
         shard = self.options.shard
         return list(self.trials) if shard is None else shard.trials(self.trials)
+
+    @property
+    def lock_name(self) -> str:
+        """The file that says who runs this, the whole sweep or a share of it."""
+        return self.options.shard.lock_name if self.options.shard else LOCK_NAME
 
     @property
     def foreign_controls(self) -> frozenset[str]:
@@ -169,9 +174,11 @@ def run(sweep: Sweep, options: RunOptions, stop: Stop, *, location: str | None =
         return _show_plan(current)
     if options.address is None:
         require_room(sweep.resources)
-    name = options.shard.lock_name if options.shard else LOCK_NAME
     with hold(
-        current.folder, on_lost=lambda: stop.interrupt("the lock was lost"), name=name
+        current.folder,
+        on_lost=lambda: stop.interrupt("the lock was lost"),
+        name=current.lock_name,
+        on_wait=say_watching,
     ) as lease:
         # Whoever got this far can write here: from now on an outage is waited out.
         return _run_alone(replace(current, folder=current.folder.patient()), lease)
@@ -309,6 +316,13 @@ def warn(message: str) -> None:
     say_error(f"warning: {message}")
 
 
+def say_watching(holder: Holder) -> None:
+    """Print that a lock from elsewhere is watched first."""
+    warn(
+        f"this folder is locked by {holder}; watching for a heartbeat, for at most {LEASE_S:.0f} s"
+    )
+
+
 def tidy(folder: ResultsFolder, lease: Lease) -> None:
     """Compact the tables; what cannot be compacted is complete all the same."""
     try:
@@ -401,7 +415,7 @@ def on_ray(
     if address is None and (problem := cache_warning()):
         warn(problem)
     with (
-        heartbeat(current.folder, display.progress),
+        heartbeat(current.folder, display.progress, state_name(current.lock_name)),
         own_folder("study-tune-") as scratch,
         ray_session(
             address,
@@ -459,7 +473,7 @@ def _progress(current: SweepRun, work: PlannedWork) -> SweepProgress:
     running = {trial.trial_id for trial in work.chosen}
     states = (
         (t.cell, None if t.trial_id in running else work.before.get(t.trial_id, (None,))[0])
-        for t in current.trials
+        for t in current.own
     )
     return plan_progress(current.sweep.name, states)
 

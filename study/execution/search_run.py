@@ -18,6 +18,7 @@ from study.execution.run import (
     on_ray,
     ray_starts,
     repair_folder,
+    say_watching,
     tidy,
     warn,
     write_plan,
@@ -83,7 +84,11 @@ def run_search(sweep: Sweep, options: RunOptions, stop: Stop) -> int:
     if options.address is None:
         require_room(sweep.resources)
     database = _open_database(current)
-    with hold(current.folder, on_lost=lambda: stop.interrupt("the lock was lost")) as lease:
+    with hold(
+        current.folder,
+        on_lost=lambda: stop.interrupt("the lock was lost"),
+        on_wait=say_watching,
+    ) as lease:
         return _run_alone(current, lease, database)
 
 

@@ -4,7 +4,8 @@
 one process alone; on an object store, which has no such operation here, it is put, and read again
 after `SETTLE_S`: the last of several that start at once holds it. The holder renews it every
 `RENEW_S`. It is taken over at once if its process on this machine is gone, else when it was not
-renewed for `LEASE_S`. Reading never asks for it.
+renewed while it was watched for `LEASE_S`: clocks are never compared, since those of two machines
+may differ by any amount. Reading never asks for it.
 
 Runs of different shares of a sweep write to one folder at once: each has a lock of its own, and
 none of them goes together with a run of the whole sweep, or with shares cut otherwise.
@@ -35,8 +36,10 @@ from study.results.provenance import timestamp
 
 LOCK_NAME = "lock.json"
 RENEW_S, LEASE_S, SETTLE_S = 15.0, 120.0, 2.0
+# Seconds between two looks at a lock that is watched.
+LOOK_S = 1.0
 _MOST_TRIES = 10
-_LOCK_FILE = re.compile(r"lock(-\d+-of-\d+)?\.json")
+_LOCK_FILE = re.compile(r"lock(-(\d+)-of-(\d+))?\.json")
 
 
 class LockedError(ResultsError):
@@ -65,10 +68,10 @@ class Holder:
     since: str
     command: str
 
-    def is_dead(self, age_s: float) -> bool:
-        """Judge by the process if it is one of this machine, else by its last sign of life."""
-        process = Process(machine=self.machine, pid=self.pid, born=self.born)
-        return process.has_ended if process.is_here else age_s >= LEASE_S
+    @property
+    def process(self) -> Process:
+        """The process that writes."""
+        return Process(machine=self.machine, pid=self.pid, born=self.born)
 
     def __str__(self) -> str:
         return (
@@ -107,7 +110,11 @@ def hide_password(text: str) -> str:
 
 
 def read_holder(folder: ResultsFolder, name: str = LOCK_NAME) -> tuple[Holder, float] | None:
-    """Read who writes to a folder, and how many seconds ago it last said so; None for nobody."""
+    """Read who writes to a folder and when that was renewed last, in seconds since 1970.
+
+    The time is by the clock of whoever keeps the file: it tells whether the lock has been renewed
+    since an earlier look, not how long ago. None if nobody writes.
+    """
     place = f"{folder.path}/{name}"
     try:
         # Opened first: over NFS that asks the server again, and the time below is then fresh.
@@ -115,12 +122,55 @@ def read_holder(folder: ResultsFolder, name: str = LOCK_NAME) -> tuple[Holder, f
         info = folder.filesystem.get_file_info(place)
     except FileNotFoundError:
         return None
-    written_s = info.mtime.timestamp() if info.mtime is not None else 0.0
-    return holder, time.time() - written_s
+    return holder, info.mtime.timestamp() if info.mtime is not None else 0.0
+
+
+def lock_names(folder: ResultsFolder) -> dict[str, str | None]:
+    """Map the folder's lock files to the shares whose runs they name: "2/4", or None for all."""
+    found = {}
+    for info in folder.list_files():
+        match = _LOCK_FILE.fullmatch(info.base_name)
+        if match:
+            found[info.base_name] = f"{match[2]}/{match[3]}" if match[1] else None
+    return dict(sorted(found.items()))
+
+
+def find_living(
+    folder: ResultsFolder, name: str, *, on_wait: Callable[[Holder], None] = lambda holder: None
+) -> Holder | None:
+    """Return who holds a lock, or None if it is nobody who lives.
+
+    A process of this machine is looked up. Any other one lives if it renews the lock while that
+    is watched, for `LEASE_S` at most.
+
+    Parameters
+    ----------
+    folder : ResultsFolder
+    name : str
+        The lock's file.
+    on_wait : callable
+        Told the holder before it is watched.
+    """
+    found = read_holder(folder, name)
+    if found is None:
+        return None
+    holder, _ = found
+    if holder.process.is_here:
+        return None if holder.process.has_ended else holder
+    on_wait(holder)
+    give_up_at = time.monotonic() + LEASE_S
+    while time.monotonic() < give_up_at:
+        time.sleep(LOOK_S)
+        now = read_holder(folder, name)
+        if now is None:
+            return None
+        if (now[0].token, now[1]) != (holder.token, found[1]):
+            return now[0]
+    return None
 
 
 def _parse(content: bytes) -> Holder:
-    """Read a lock file; an unreadable lock has no known owner, and only its age is considered."""
+    """Read a lock file; an unreadable one has no known owner, and can only be watched."""
     names = [field.name for field in fields(Holder) if field.name != "pid"]
     try:
         raw = parse_object(content)
@@ -139,15 +189,22 @@ class Lease:
         Called from that thread once another holder is found in our place.
     name : str
         The lock's file.
+    on_wait : callable
+        Told the holder of a lock that has to be watched first, which takes up to `LEASE_S`.
     """
 
     def __init__(
-        self, folder: ResultsFolder, on_lost: Callable[[], None], name: str = LOCK_NAME
+        self,
+        folder: ResultsFolder,
+        on_lost: Callable[[], None],
+        name: str = LOCK_NAME,
+        on_wait: Callable[[Holder], None] = lambda holder: None,
     ) -> None:
         # The lock's own files are tried once: a caller that waits learns nothing.
         self._folder = ResultsFolder(folder.filesystem, folder.path, 0.0)
         self._on_lost = on_lost
         self._name = name
+        self._on_wait = on_wait
         self._me = _myself()
         self._ended = threading.Event()
         self.lost_to: Holder | None = None
@@ -176,10 +233,10 @@ class Lease:
                 found = read_holder(self._folder, self._name)
                 if found is None:
                     continue
-                holder, age_s = found
-                if not holder.is_dead(age_s):
-                    raise LockedError(self._refusal(holder, age_s))
-                self._remove(holder)
+                living = find_living(self._folder, self._name, on_wait=self._on_wait)
+                if living is not None:
+                    raise LockedError(self._refusal(living))
+                self._remove(found[0])
         except OSError as error:
             raise ResultsError(
                 f"{self._folder.path}: cannot write results here: {first_line(error)}"
@@ -192,13 +249,10 @@ class Lease:
         """Release our lock if a run that cannot share the folder with ours holds another one."""
         names = [info.base_name for info in self._folder.list_files()]
         for name in filter(self._is_foreign, names):
-            found = read_holder(self._folder, name)
-            if found is None:
-                continue
-            holder, age_s = found
-            if not holder.is_dead(age_s):
+            living = find_living(self._folder, name, on_wait=self._on_wait)
+            if living is not None:
                 self.release()
-                raise LockedError(self._refusal(holder, age_s))
+                raise LockedError(self._refusal(living))
             with contextlib.suppress(FileNotFoundError):
                 self._folder.filesystem.delete_file(f"{self._folder.path}/{name}")
 
@@ -209,12 +263,11 @@ class Lease:
         # Shares of one cut go together: lock-2-of-4.json and lock-3-of-4.json.
         return LOCK_NAME in (name, self._name) or name.split("-")[2:] != self._name.split("-")[2:]
 
-    def _refusal(self, holder: Holder, age_s: float) -> str:
+    def _refusal(self, holder: Holder) -> str:
         return (
-            f"{self._folder.path}: another process writes here: {holder} "
-            f"(last heartbeat {max(age_s, 0):.0f} s ago). Wait for it, or end it and run this "
-            f"again; a dead writer is replaced at once on its own machine, elsewhere "
-            f"{LEASE_S:.0f} s after its last heartbeat"
+            f"{self._folder.path}: another process writes here: {holder}. Wait for it, or end it "
+            "and run this again; a dead writer is replaced at once on its own machine, elsewhere "
+            f"after {LEASE_S:.0f} s without a heartbeat"
         )
 
     def _content(self) -> bytes:
@@ -329,14 +382,18 @@ class Lease:
 
 @contextlib.contextmanager
 def hold(
-    folder: ResultsFolder, *, on_lost: Callable[[], None] = lambda: None, name: str = LOCK_NAME
+    folder: ResultsFolder,
+    *,
+    on_lost: Callable[[], None] = lambda: None,
+    name: str = LOCK_NAME,
+    on_wait: Callable[[Holder], None] = lambda holder: None,
 ) -> Iterator[Lease]:
     """Hold the right to write to a folder.
 
     Parameters
     ----------
     folder : ResultsFolder
-    on_lost, name
+    on_lost, name, on_wait
         As in `Lease`.
 
     Raises
@@ -346,7 +403,7 @@ def hold(
     ResultsError
         The folder cannot be written.
     """
-    lease = Lease(folder, on_lost, name)
+    lease = Lease(folder, on_lost, name, on_wait)
     lease.acquire()
     try:
         yield lease

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from study.display.heartbeat import STATE_NAME, heartbeat, read_state, state_of
+import study.display.writers
+from study.display.heartbeat import STATE_NAME, heartbeat, read_state, state_name, state_of
 from study.display.progress import RunningStack, SweepProgress
+from study.planning.shard import Shard
 from study.results import open_folder, to_table
 from study.results.lock import LOCK_NAME, hold
 from study.results.provenance import timestamp
@@ -25,6 +30,13 @@ def row(trial_id: str, status: str, message: str | None = None) -> dict[str, Any
         "message": message,
         "finished_at": timestamp(),
     }
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Watch for less long."""
+    monkeypatch.setattr(study.display.writers, "LOOK_S", 0.01)
+    monkeypatch.setattr(study.display.writers, "WATCH_S", 0.1)
 
 
 @pytest.fixture
@@ -113,9 +125,77 @@ def test_a_dead_driver_is_shown_as_such(place: Path, capsys: pytest.CaptureFixtu
     assert "Stopped" in text
     assert "run the same command to continue" in " ".join(text.split())
     assert "not current" in text
-    # Of another machine only the age can be judged.
+    # One of another machine is watched.
     (place / LOCK_NAME).write_text(json.dumps(lock | {"machine": "elsewhere"}))
-    assert read_status(folder).state == "running"
+    assert read_status(folder).state == "silent"
+
+
+@pytest.mark.parametrize("ahead_s", [-1e6, 0.0, 1e6])
+@pytest.mark.parametrize("sign", [LOCK_NAME, STATE_NAME, None])
+def test_a_writer_elsewhere_runs_if_it_gives_a_sign_while_it_is_watched(
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    sign: str | None,
+    ahead_s: float,
+) -> None:
+    """Whatever its clock says: a lock dated tomorrow is no sign of life."""
+    with hold(open_folder(place)):
+        lock = json.loads((place / LOCK_NAME).read_text())
+    (place / LOCK_NAME).write_text(json.dumps(lock | {"machine": "elsewhere"}))
+    (place / STATE_NAME).write_text(json.dumps(state_of(SweepProgress("tiny"))))
+    os.utime(place / LOCK_NAME, (time.time() + ahead_s,) * 2)
+
+    def give_sign(_: float) -> None:
+        if sign == LOCK_NAME:
+            os.utime(place / LOCK_NAME, (time.time() + ahead_s + 15,) * 2)
+        elif sign == STATE_NAME:
+            (place / STATE_NAME).write_text(json.dumps(state_of(SweepProgress("tiny"))))
+
+    monkeypatch.setattr(time, "sleep", give_sign)
+    assert main([str(place)]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert ("Running" in text) == (sign is not None)
+    assert ("No heartbeat while it was watched" in text) == (sign is None)
+
+
+def test_every_share_is_shown_with_what_it_does(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = open_folder(place)
+    names = [Shard(index, 3).lock_name for index in (1, 2)]
+    with contextlib.ExitStack() as stack:
+        for index, name in enumerate(names):
+            progress = SweepProgress("tiny")
+            label = f"latent_dim={index + 1}"
+            progress.running[0] = RunningStack(label, 2, phase="training", epoch=3, n_epochs=9)
+            stack.enter_context(hold(folder, name=name))
+            stack.enter_context(heartbeat(folder, progress, state_name(name)))
+        while any(read_state(folder, state_name(name)) is None for name in names):
+            pass
+        # The third one died.
+        dead = json.loads((place / names[0]).read_text()) | {"born": "1", "pid": 77}
+        (place / Shard(3, 3).lock_name).write_text(json.dumps(dead))
+        text = " ".join(show(place, capsys).split())
+        assert "Not running" not in text
+        for index in (1, 2):
+            assert f"Share {index}/3: Running" in text
+            assert f"Running in share {index}/3" in text
+            assert f"latent_dim={index} training epoch 3/9" in text
+        assert "Share 3/3: Stopped" in text
+        assert main([str(place), "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["state"] == "running"
+        assert [(one["share"], one["state"]) for one in found["writers"]] == [
+            ("1/3", "running"),
+            ("2/3", "running"),
+            ("3/3", "stopped"),
+        ]
+        assert [one["running"][0]["label"] for one in found["writers"][:2]] == [
+            "latent_dim=1",
+            "latent_dim=2",
+        ]
+    assert not list(place.glob("running*"))
 
 
 def test_a_complete_folder_and_one_that_is_none(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import study.display.writers
 from study.results import ResultsError, open_folder, printable, read_certificate, to_table
 from study.results.folder import MOST_SMALL_BYTES
 from study.results.lock import LockedError, hold, read_holder
@@ -40,6 +41,13 @@ CONTENTS = {
 }
 NAMES = ("manifest.json", "lock.json", "running.json", "verify.json")
 ESCAPE = "\x1b[2J[/red][bold]"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Watch locks of nobody for less long."""
+    monkeypatch.setattr(study.display.writers, "LOOK_S", 0.01)
+    monkeypatch.setattr(study.display.writers, "WATCH_S", 0.05)
 
 
 @pytest.fixture
