@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -428,9 +429,14 @@ def open_folder(location: str | Path) -> ResultsFolder:
     Raises
     ------
     ResultsError
-        The URI's scheme is not one that pyarrow can open.
+        The URI's scheme is not one that pyarrow can open, or the path is not text.
     """
     text = str(location)
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise ResultsError(
+            f"results location {text!r}: it is not text in this system's encoding "
+            f"({sys.getfilesystemencoding()}); set PYTHONUTF8=1, or rename it"
+        )
     if "://" not in text:
         return ResultsFolder(pafs.LocalFileSystem(), str(Path(text).absolute()))
     try:

@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from study import status
 from study.display.console import make_console, say, say_error
 from study.display.progress import (
     Display,
@@ -148,11 +149,11 @@ def _end(words: str, **environment: str) -> tuple[int, str]:
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    folder = open_folder(tmp_path / "β")
+    folder = open_folder(tmp_path / "results")
     folder.write_manifest({"name": "β"})
     plan = [{"trial_id": "a", "control_id": "c", "cell": "β=1"}]
     folder.write_table("plan.parquet", to_table("plan", plan))
-    return tmp_path / "β"
+    return tmp_path / "results"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -163,7 +164,7 @@ def test_a_full_disk_leaves_the_exit_status_alone(results: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(
-    ("words", "status"),
+    ("words", "expected"),
     [
         ("study.status {results}", 0),
         ("study.status {results} --json", 0),
@@ -179,12 +180,12 @@ def test_a_full_disk_leaves_the_exit_status_alone(results: Path) -> None:
     ],
 )
 def test_every_command_ends_with_its_own_status(
-    results: Path, words: str, status: int | None, place: str
+    results: Path, words: str, expected: int | None, place: str
 ) -> None:
     file = _sweep_file(results.parent)
     found, errors = _end(f"{words.format(results=results, file=file)} {PLACES[place]}")
     # A script that could not be written whole is an error of the command that prints it.
-    assert found in ((0, 2) if status is None else (status,))
+    assert found in ((0, 2) if expected is None else (expected,))
     assert "Traceback" not in errors
     assert "Exception ignored" not in errors
 
@@ -212,11 +213,19 @@ def test_a_sweep_outlives_its_screen(tmp_path: Path, place: str) -> None:
     tiny = "mixture.n_samples=300 model.hidden=[8] detection.n_samples=200 detection.k_max=4"
     fixed = " ".join(f"--set {word}" for word in tiny.split())
     words = f"study.sweep {file} --workers 1 --json --results {tmp_path}/results {fixed}"
-    status, errors = _end(f"{words} {place}")
+    found, errors = _end(f"{words} {place}")
     assert "Traceback" not in errors
-    assert status == 0
+    assert found == 0
     ended = open_folder(tmp_path / "results" / "tiny").read_raw("trials", ["status"])
     assert set(ended["status"].to_pylist()) == {"done"}
+
+
+@pytest.mark.parametrize("name", ["caf\udce9", "\udce2\udcb2"])
+def test_a_path_that_is_not_text_is_refused_in_one_line(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status.main([name]) == 2
+    assert "PYTHONUTF8=1" in capsys.readouterr().err
 
 
 def _strays(path: Path) -> list[str]:
