@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from study.config import load_sweep as load_sweep
+    from study.detection.estimator import ModeSearch as ModeSearch
     from study.detection.modes import detect_modes as detect_modes
 
 # Name: the module that defines it.
 _NAMES = {
+    "ModeSearch": "study.detection.estimator",
     "detect_modes": "study.detection.modes",
     "load_sweep": "study.config",
 }
-__all__ = ["detect_modes", "load_sweep"]
+__all__ = ["ModeSearch", "detect_modes", "load_sweep"]
 
 
 def __getattr__(name: str) -> Any:

@@ -21,7 +21,7 @@ from study.execution.stopping import Stop, stop_on_signals
 from study.sweep import say_missing, say_stopped
 
 # What may be set: nothing that a network's training depends on.
-SETTABLE = ("detection.", "replicates.sample")
+SETTABLE = ("detection.", "replicates.sample", "replicates.detection")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -37,8 +37,8 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FIELD=VALUE",
         action="append",
         default=[],
-        help="change a detection field, such as detection.k_max=60, or replicates.sample "
-        "(repeatable)",
+        help="change a detection field, such as detection.k_max=60, replicates.sample or "
+        "replicates.detection (repeatable)",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="print what would be counted, write nothing"
@@ -86,8 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for text in options.overrides:
         if not text.strip().startswith(SETTABLE):
             parser.error(
-                f"--set {text}: only detection fields and replicates.sample can change without "
-                "training; for others run study.sweep"
+                f"--set {text}: only detection fields, replicates.sample and "
+                "replicates.detection can change without training; for others run study.sweep"
             )
     # Not at the top: --help and a mistyped option answer without waiting for these.
     from study.config import SweepError

@@ -31,6 +31,8 @@ from analysis.statistics.balanced import balanced_core, factorial_sums
 from analysis.statistics.intervals import FloatArray
 from study.results import endpoint as endpoint_record
 
+# Nested in the data seed.
+INNER_SEEDS = ("init_seed", "sample_seed", "detection_seed")
 DATA, INIT, ERROR, DUMMY = "data seed", "other seeds", "cells x data seed", "noise (dummy)"
 # Optuna's time grows with the rows (fANOVA's with their square); shares are stable long before.
 PED_ROWS = 1000
@@ -87,7 +89,8 @@ def _design(results: Results, endpoint: str) -> tuple[list[str], FloatArray, int
     if done.empty or not factors:
         return None
     rows = done.assign(value=done[endpoint].astype("Float64").astype(float))
-    rows["replicate"] = rows.groupby(["init_seed", "sample_seed"], sort=False).ngroup()
+    inner = [name for name in INNER_SEEDS if name not in results.manifest.factors]
+    rows["replicate"] = rows.groupby(inner, sort=False).ngroup()
     core = balanced_core(rows, "value", ["cell", "data_seed", "replicate"])
     if core.values.shape[0] < 2 or core.values.shape[1] < 2 or not core.values.size:
         return None

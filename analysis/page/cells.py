@@ -29,6 +29,7 @@ GALLERY_POINTS = 300
 # A page of many cells has fewer of each, so that it stays a file that a browser opens at once.
 PAGE_CURVE_SEEDS, FEWEST_CURVE_SEEDS = 1500, 3
 PAGE_POINTS, FEWEST_POINTS = 45_000, 100
+_INNER_SEEDS = {"sample_seed": "sample seed", "detection_seed": "detector seed"}
 _ENDPOINTS = ("fkl_nats", "spurious_mass", "mode_recall", "recon", "kl_nats")
 
 
@@ -161,20 +162,20 @@ def _seed_table(trials: pd.DataFrame, missing: Mapping[str, str]) -> dict[str, A
     ]
     ends = [name for name in _ENDPOINTS if trials[name].notna().any()]
     columns = ["data seed", "init seed"]
-    several = trials["sample_seed"].nunique() > 1
-    columns += ["sample seed"] * several + ["status"]
+    several = [name for name in _INNER_SEEDS if trials[name].nunique() > 1]
+    columns += [*(_INNER_SEEDS[name] for name in several), "status"]
     columns += [f"k* {source_name(s).split(' (')[0]}, {p}" for s, p in pairs]
     columns += [short_name(name) for name in ends] + ["missing modes"]
     rows = []
     # Of a hundred columns: turning them all into Python objects takes longest here.
-    used = ["trial_id", "status", "message", "data_seed", "init_seed", "sample_seed", *ends]
+    used = ["trial_id", "status", "message", "data_seed", "init_seed", *several, *ends]
     used += [name for pair in pairs for name in count_columns(*pair)]
     for trial in trials[used].to_dict("records"):
         status = trial["status"]
         if status != "done":
             status = f"{status}: {last_line(trial['message'] or '')[:200] or 'no reason recorded'}"
         row: list[Any] = [int(trial["data_seed"]), int(trial["init_seed"])]
-        row += [int(trial["sample_seed"])] * several
+        row += [int(trial[name]) for name in several]
         row += [status, *(_count_text(trial, pair) for pair in pairs)]
         row += [_rounded(trial[name]) for name in ends]
         rows.append([*row, missing.get(trial["trial_id"], "")])

@@ -111,8 +111,9 @@ def p_text(value: float) -> str:
 
 def quantity_name(column: str) -> str:
     """Name a column of the trials table for people, counts as k* with source and protocol."""
-    if column == "modal_modes_samples":
-        return "density modes of samples (modal EM)"
+    if column in ("modal_modes_samples", "modal_modes_data"):
+        kind = "samples" if column.endswith("samples") else "the control"
+        return f"density modes of {kind} (modal EM)"
     if not column.startswith("k_") or column == "k_id":
         return name_of(column)
     source, protocol = column.removeprefix("k_").split("_")

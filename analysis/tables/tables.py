@@ -12,6 +12,7 @@ from analysis.frames import summary
 from analysis.frames.adaptive import search_of, suggestions
 from analysis.load import Results
 from analysis.tables.checks import nulls, theory
+from analysis.tables.counting import certainty, excess
 from analysis.tables.provenance import compute, failures, provenance
 from analysis.tables.table import (
     NotTabulated,
@@ -341,6 +342,8 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "differences": differences,
     "coverage": coverage,
     "contrasts": contrasts,
+    "excess": excess,
+    "certainty": certainty,
     "equivalence": equivalence,
     "replication": replication,
     "variance": variance,
@@ -359,6 +362,8 @@ DESIGN_TABLES = (
     "differences",
     "coverage",
     "contrasts",
+    "excess",
+    "certainty",
     "equivalence",
     "variance",
     "anova",
@@ -366,7 +371,10 @@ DESIGN_TABLES = (
 # The study's own numbering; some numbers are several tables.
 NUMBERS: dict[str, tuple[str, ...]] = {
     "T1": ("replication",),
-    "T2": ("headline", "differences", "contrasts", "coverage", "equivalence"),
+    "T2": (
+        *("headline", "differences", "contrasts", "coverage"),
+        *("excess", "certainty", "equivalence"),
+    ),
     "T3": ("variance",),
     "T4": ("anova",),
     "T5": ("nulls",),

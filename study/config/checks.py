@@ -13,6 +13,7 @@ from typing import Any
 
 from study.config.sections import (
     GIVEN_FIELDS,
+    MAX_SEED,
     ORIGINAL_RANGE,
     RECIPE_FIELDS,
     Cell,
@@ -77,6 +78,7 @@ def cell_problem(cell: Cell, values: Mapping[str, Any], replicates: Replicates) 
         or training_problem(cell.training)
         or detection_problem(cell.detection)
         or _count_problem(cell, values)
+        or _search_seed_problem(cell.detection, replicates)
     )
 
 
@@ -130,6 +132,14 @@ def _replay_problem(mixture: MixtureConfig, replicates: Replicates) -> Problem:
     if mixture.training_points == "original" and n_seeds != 1:
         bound = "must be one seed, since training_points is original"
         return "replicates.data", f"{bound}; found {n_seeds}"
+    return None
+
+
+def _search_seed_problem(detection: DetectionConfig, replicates: Replicates) -> Problem:
+    last = detection.seed + max(replicates.seeds("detection"))
+    if last > MAX_SEED:
+        bound = f"must stay at most {MAX_SEED} when added to detection.seed"
+        return "replicates.detection", f"{bound}; found a sum of {last}"
     return None
 
 

@@ -155,7 +155,7 @@ def rung_detection(detection: DetectionConfig, columns: Collection[str]) -> Dete
         Those of the objective.
     """
     # Imported here: it brings pyarrow, and a plan need not wait for that.
-    from study.results.tables import count_columns
+    from study.results.tables import GAP_COLUMNS, count_columns, reading_columns
 
     names = frozenset(columns)
     pairs = {
@@ -163,7 +163,10 @@ def rung_detection(detection: DetectionConfig, columns: Collection[str]) -> Dete
         for source in detection.sources
         for protocol in detection.protocols
         if names & set(count_columns(source, protocol))
+        or (protocol == "calibrated" and names & set(reading_columns(source)))
     }
+    if names & set(GAP_COLUMNS):
+        pairs.add(("samples", "calibrated"))
     if names & FIT_ENDPOINTS:
         calibrated = "calibrated" in detection.protocols
         pairs.add(("samples", "calibrated" if calibrated else "original"))
@@ -172,4 +175,5 @@ def rung_detection(detection: DetectionConfig, columns: Collection[str]) -> Dete
         detection,
         sources=tuple(source for source in detection.sources if source in sources),
         protocols=tuple(protocol for protocol in detection.protocols if protocol in protocols),
+        gap_restarts=detection.gap_restarts if names & set(GAP_COLUMNS) else 0,
     )

@@ -57,7 +57,7 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     overrides : sequence of str
         "field=value" each, with a dotted field name and the value as YAML. A value fixes the
         field wherever the file fixes or sweeps it; a list of values, or a generator, sweeps it.
-        `name`, `question` and `replicates.data` (`init`, `sample`) can be set as well.
+        `name`, `question` and `replicates.data` (`init`, `sample`, `detection`) can be set too.
 
     Returns
     -------
@@ -361,7 +361,7 @@ class _Checker:
             raise SweepError(f"{self._place(name, scope)}: {name}: {message}")
 
     def _place(self, name: str, scope: Scope) -> str:
-        if name == "replicates.data" and "replicates" in self.root.value:
+        if name.startswith("replicates.") and "replicates" in self.root.value:
             return str(self.root.value["replicates"].place)
         section = name.partition(".")[0]
         places = {**self.top.places, **scope.places}

@@ -37,6 +37,11 @@ def why_unmeasured(name: str, cell: Cell) -> str | None:
         return _lacking(cell.detection, ("samples",))
     if name == "control_gap":
         return _lacking(cell.detection, ("data",), ("calibrated",))
+    if name in _gaps():
+        restarts = "detection.gap_restarts is 0" if not cell.detection.gap_restarts else None
+        return _lacking(cell.detection, ("samples",), ("calibrated",)) or restarts
+    if name in _of_control_fit():
+        return _lacking(cell.detection, ("data",))
     if name in _OF_THE_RECIPE:
         given = cell.mixture.means is not None
         return "mixture.means gives the mixture, which has no recipe" if given else None
@@ -71,11 +76,27 @@ def _lacking(
 @cache
 def _counts() -> dict[str, tuple[str, str]]:
     """Map the columns of counts to their source and protocol."""
-    from study.results.tables import PROTOCOLS, SOURCES, count_columns
+    from study.results.tables import PROTOCOLS, SOURCES, count_columns, reading_columns
 
-    return {
+    counted = {
         name: (source, protocol)
         for source in SOURCES
         for protocol in PROTOCOLS
         for name in count_columns(source, protocol)
     }
+    read = {name: (s, "calibrated") for s in SOURCES for name in reading_columns(s)}
+    return counted | read
+
+
+@cache
+def _gaps() -> frozenset[str]:
+    from study.results.tables import GAP_COLUMNS
+
+    return frozenset(GAP_COLUMNS)
+
+
+@cache
+def _of_control_fit() -> frozenset[str]:
+    from study.results.tables import fit_columns
+
+    return frozenset(fit_columns("data"))

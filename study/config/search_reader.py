@@ -206,6 +206,10 @@ def check_search(node: Node, sweep: Sweep) -> None:
     """
     config = sweep.search
     assert config is not None
+    if sweep.replicates.seeds("detection") != (0,):
+        raise node.error(
+            "replicates.detection: a search counts with one detector seed; set detection.seed"
+        )
     options, n_per_cell = config.options, sweep.replicates.n_per_cell
     first = min(options.first_replicates, n_per_cell)
     reserved = 0 if options.goal == "boundary" else options.remeasure * n_per_cell

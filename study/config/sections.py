@@ -7,10 +7,11 @@ checks where a file is read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import Interval, Len
 
@@ -29,6 +30,9 @@ Activation = Literal["relu", "tanh", "gelu", "silu", "elu", "softplus"]
 Components = Annotated[int, Interval(ge=1, le=10_000)]
 Points = Annotated[int, Interval(ge=2, le=10_000_000)]
 Epochs = Annotated[int, Interval(ge=1, le=100_000)]
+# Outermost first: each is nested in those before it.
+SeedKind = Literal["data", "init", "sample", "detection"]
+SEED_KINDS: tuple[SeedKind, ...] = get_args(SeedKind)
 Seed = Annotated[int, Interval(ge=0, le=MAX_SEED)]
 Seeds = Annotated[tuple[Seed, ...], Len(1, 100_000)]
 Positive = Annotated[float, Interval(gt=0, le=1e6)]
@@ -160,6 +164,9 @@ class DetectionConfig:
         Seed for the calibrated detector's own random numbers.
     at_checkpoints : bool
         Count means and samples at every training checkpoint too.
+    gap_restarts : int
+        Number of further detector seeds with which the calibrated search of the samples is
+        repeated, to record how far the trial's own search is from the best (`sample_gap`).
     """
 
     sources: Annotated[tuple[Source, ...], Len(1, 4)] = ("data", "means", "samples", "codes")
@@ -171,6 +178,7 @@ class DetectionConfig:
     restarts: Annotated[int, Interval(ge=1, le=1000)] = 1
     seed: Seed = 0
     at_checkpoints: bool = False
+    gap_restarts: Annotated[int, Interval(ge=0, le=1000)] = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,13 +233,17 @@ class Replicates:
         Seeds for the training (initial weights, shuffling, noise), crossed with each data seed.
     sample : int or tuple of int
         Seeds for the samples that are counted, crossed with each training.
+    detection : int or tuple of int
+        Seeds for the calibrated search, crossed with each set of samples; each is added to
+        detection.seed.
     """
 
     data: Annotated[int, Interval(ge=1, le=100_000)] | Seeds = 1
     init: Annotated[int, Interval(ge=1, le=100_000)] | Seeds = 1
     sample: Annotated[int, Interval(ge=1, le=100_000)] | Seeds = 1
+    detection: Annotated[int, Interval(ge=1, le=100_000)] | Seeds = 1
 
-    def seeds(self, kind: Literal["data", "init", "sample"]) -> tuple[int, ...]:
+    def seeds(self, kind: SeedKind) -> tuple[int, ...]:
         """List the seeds of one kind."""
         value = getattr(self, kind)
         return value if isinstance(value, tuple) else tuple(range(value))
@@ -239,7 +251,7 @@ class Replicates:
     @property
     def n_per_cell(self) -> int:
         """Trials of each cell."""
-        return len(self.seeds("data")) * len(self.seeds("init")) * len(self.seeds("sample"))
+        return math.prod(len(self.seeds(kind)) for kind in SEED_KINDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,7 +326,7 @@ SECTIONS: dict[str, type] = {
 _FIXED_ONLY = {
     "mixture": ("means", "variances", "weights"),
     "training": ("checkpoints", "timeout_min"),
-    "detection": ("sources", "protocols", "at_checkpoints"),
+    "detection": ("sources", "protocols", "at_checkpoints", "gap_restarts"),
     "resources": ("cpus", "gpus", "device", "stack_size"),
 }
 _TRIAL_SECTIONS = ("mixture", "model", "training", "detection")

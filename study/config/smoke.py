@@ -43,6 +43,7 @@ def shrink(sweep: Sweep) -> Sweep:
             data=seeds.seeds("data")[:n_data],
             init=seeds.seeds("init")[:1],
             sample=seeds.seeds("sample")[:1],
+            detection=seeds.seeds("detection")[:1],
         ),
     )
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import time
 import warnings
 from dataclasses import dataclass
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +30,16 @@ from sklearn.exceptions import ConvergenceWarning
 
 from study.config import ORIGINAL_RANGE, DetectionConfig, Protocol
 from study.config.checks import min_points
-from study.data.mixture import TrueMixture
 from study.detection.calibrated import search_path
 from study.detection.cloud import Cloud, FloatArray, Mixture, n_parameters, pseudo_count_of
+from study.detection.criteria import contrast_errors
 from study.detection.likelihood_path import RISES
 from study.detection.sight import Sight, inspect
 from study.detection.whitening import Whitening
+
+if TYPE_CHECKING:
+    # Not loaded here: it brings torch, which counting does not need.
+    from study.data.mixture import TrueMixture
 
 ORIGINAL_KS = range(ORIGINAL_RANGE[0], ORIGINAL_RANGE[1] + 1)
 ORIGINAL_SEED = 42
@@ -74,6 +78,8 @@ class ModeCount:
         The curve's abscissa, ascending.
     log_likelihood, bic, icl : ndarray, shape (n_k,)
         Total log likelihood (nats), BIC and ICL of the best fit found for each k.
+    contrast_errors : ndarray, shape (n_k,)
+        Sampling error (nats) of each log likelihood less the one at k*; see `criteria`.
     converged : ndarray of bool, shape (n_k,)
     at_k_max : bool
         k* is the largest k that was asked for.
@@ -108,6 +114,7 @@ class ModeCount:
     log_likelihood: FloatArray
     bic: FloatArray
     icl: FloatArray
+    contrast_errors: FloatArray
     converged: NDArray[np.bool_]
     at_k_max: bool
     at_cap: bool
@@ -246,6 +253,9 @@ def _count_original(cloud: FloatArray, started: float) -> ModeCount:
         log_likelihood=log_likelihood,
         bic=bic,
         icl=bic + 2.0 * entropy,
+        contrast_errors=contrast_errors(
+            len(ends), at, lambda place: data.judge(ends[place].mixture)[1]
+        ),
         converged=np.array([end.converged for end in ends]),
         at_k_max=at == len(bic) - 1,
         at_cap=False,
@@ -304,6 +314,9 @@ def _count_calibrated(
         log_likelihood=log_likelihood,
         bic=bic,
         icl=bic + 2.0 * np.array([fit.entropy for fit in fits]),
+        contrast_errors=contrast_errors(
+            len(fits), at, lambda place: path.cloud.judge(fits[place].mixture)[1]
+        ),
         converged=np.array([fit.converged for fit in fits]),
         at_k_max=bool(is_last and ks[-1] == k_max),
         at_cap=bool(is_last and ks[-1] == k_cap < k_max),
@@ -331,6 +344,7 @@ def _count_one_place(sight: Sight, started: float) -> ModeCount:
         log_likelihood=nothing,
         bic=nothing,
         icl=nothing,
+        contrast_errors=nothing,
         converged=np.ones(1, dtype=bool),
         at_k_max=False,
         at_cap=False,

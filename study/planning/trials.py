@@ -34,7 +34,7 @@ from study.config import (
     Sweep,
     TrainingConfig,
 )
-from study.config.sections import make_cell
+from study.config.sections import SEED_KINDS, make_cell
 
 DATA_VERSION = 1
 TRAINING_VERSION = 2
@@ -243,7 +243,8 @@ def _detection_json(detection: DetectionConfig) -> str:
 
 @lru_cache(maxsize=100_000)
 def _control_json(detection: DetectionConfig) -> str:
-    return _canonical(_in_order(detection), skip=("sources", "at_checkpoints", "noise_variance"))
+    of_samples = ("sources", "at_checkpoints", "noise_variance", "gap_restarts")
+    return _canonical(_in_order(detection), skip=of_samples)
 
 
 def _in_order(detection: DetectionConfig) -> DetectionConfig:
@@ -399,7 +400,8 @@ def expand(sweep: Sweep) -> tuple[Trial, ...]:
     Returns
     -------
     tuple of Trial
-        In the order of blocks, axes (the first one slowest), data, init and sample seeds.
+        In the order of blocks, axes (the first one slowest), data, init, sample and detector
+        seeds.
     """
     cells = list(dict.fromkeys(sweep.cells()))
     rows = [_cell_columns(cell) for cell in cells]
@@ -416,13 +418,14 @@ def expand(sweep: Sweep) -> tuple[Trial, ...]:
 def _replicates(
     sweep: Sweep, cell: Cell, label: str, pairs: tuple[tuple[str, Any], ...]
 ) -> Iterator[Trial]:
-    kinds = [sweep.replicates.seeds(kind) for kind in ("data", "init", "sample")]
-    for i, (data_seed, init_seed, sample_seed) in enumerate(product(*kinds)):
+    kinds = [sweep.replicates.seeds(kind) for kind in SEED_KINDS]
+    for i, (data_seed, init_seed, sample_seed, search_seed) in enumerate(product(*kinds)):
+        detection = dataclasses.replace(cell.detection, seed=cell.detection.seed + search_seed)
         yield Trial(
             mixture=cell.mixture,
             model=cell.model,
             training=cell.training,
-            detection=cell.detection,
+            detection=detection,
             data_seed=data_seed,
             init_seed=init_seed,
             sample_seed=sample_seed,

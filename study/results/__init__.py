@@ -74,6 +74,9 @@ if TYPE_CHECKING:
         ENDPOINTS as ENDPOINTS,
     )
     from study.results.tables import (
+        GAP_COLUMNS as GAP_COLUMNS,
+    )
+    from study.results.tables import (
         KEYS as KEYS,
     )
     from study.results.tables import (
@@ -92,7 +95,13 @@ if TYPE_CHECKING:
         count_columns as count_columns,
     )
     from study.results.tables import (
+        fit_columns as fit_columns,
+    )
+    from study.results.tables import (
         frame_to_table as frame_to_table,
+    )
+    from study.results.tables import (
+        reading_columns as reading_columns,
     )
     from study.results.tables import (
         to_table as to_table,
@@ -127,13 +136,16 @@ _MODULES = {
     "tables": (
         "CONFIG_FIELDS",
         "ENDPOINTS",
+        "GAP_COLUMNS",
         "KEYS",
         "PROTOCOLS",
         "SCHEMA_VERSION",
         "SCHEMAS",
         "WELL_ENDED",
         "count_columns",
+        "fit_columns",
         "frame_to_table",
+        "reading_columns",
         "to_table",
     ),
 }
@@ -143,6 +155,7 @@ __all__ = [
     "COMPARED_ENDPOINTS",
     "CONFIG_FIELDS",
     "ENDPOINTS",
+    "GAP_COLUMNS",
     "KEYS",
     "PRIMARY_ENDPOINTS",
     "PROTOCOLS",
@@ -157,6 +170,7 @@ __all__ = [
     "count_columns",
     "endpoint",
     "finished_ids",
+    "fit_columns",
     "frame_to_table",
     "is_larger_better",
     "join_location",
@@ -164,6 +178,7 @@ __all__ = [
     "printable",
     "read_certificate",
     "read_table",
+    "reading_columns",
     "recorded",
     "timestamp",
     "to_table",

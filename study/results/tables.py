@@ -1,7 +1,7 @@
 """The tables of a results folder: names, columns, types, keys; and rows to Arrow and back.
 
 Configuration columns carry the leaf names of the sweep's fields. Units: `_nats` natural-log units,
-`_s` seconds, `bic` and `control_gap` BIC units (2 x nats).
+`_s` seconds, `bic`, `control_gap` and `sample_gap` BIC units (2 x nats).
 """
 
 from __future__ import annotations
@@ -25,11 +25,43 @@ WELL_ENDED = ("done", "stopped")
 
 _ID, _STR, _INT, _FLOAT, _BOOL = pa.string(), pa.string(), pa.int64(), pa.float64(), pa.bool_()
 
+_READINGS = (
+    ("k_set_low", _INT),
+    ("k_set_high", _INT),
+    ("sbic_k", _INT),
+    ("ebic_k", _INT),
+    ("stopped", _BOOL),
+    ("has_ties", _BOOL),
+)
+
 
 def count_columns(source: str, protocol: str) -> tuple[str, str, str]:
     """Return the columns of one count: detected k, coverage k / K and the ceiling flag."""
     tail = f"{source}_{protocol}"
     return f"k_{tail}", f"coverage_{tail}", f"at_ceiling_{tail}"
+
+
+# Of a search of the samples that was repeated with other detector seeds: BIC above the best of
+# them, and k* at the lowest BIC of all.
+GAP_COLUMNS = ("sample_gap", "k_best_samples")
+
+
+def reading_columns(source: str) -> tuple[str, ...]:
+    """Name the columns of what else a source's calibrated search says, besides k*.
+
+    The ends of the set of k that are not significantly worse; k by singular BIC and by
+    epsilon-BIC; whether the search gave up below its limits; whether points coincide.
+    """
+    return tuple(f"{name}_{source}" for name, _ in _READINGS)
+
+
+def fit_columns(source: str) -> tuple[str, str]:
+    """Name the columns of a source's fitted mixture: maxima of its density, and k by ICL."""
+    return f"modal_modes_{source}", f"icl_k_{source}"
+
+
+def _reading_fields(sources: Sequence[str]) -> list[tuple[str, pa.DataType]]:
+    return [(f"{name}_{source}", dtype) for source in sources for name, dtype in _READINGS]
 
 
 def _count_fields(sources: Sequence[str]) -> list[tuple[str, pa.DataType]]:
@@ -87,7 +119,12 @@ PROVENANCE_FIELDS: list[tuple[str, pa.DataType]] = [
     ("schema_version", _INT),
 ]
 # Columns that come from the mixture's control, computed once for each mixture.
-CONTROL_FIELDS = [*_count_fields(("data",)), ("control_gap", _FLOAT)]
+CONTROL_FIELDS = [
+    *_count_fields(("data",)),
+    *_reading_fields(("data",)),
+    *((name, _INT) for name in fit_columns("data")),
+    ("control_gap", _FLOAT),
+]
 
 SCHEMAS: dict[str, pa.Schema] = {
     "plan": pa.schema([("trial_id", _ID), ("control_id", _ID), ("cell", _STR)]),
@@ -149,6 +186,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             *CONFIG_FIELDS,
             *CONTROL_FIELDS,
             *_count_fields(SOURCES[1:]),
+            *_reading_fields(SOURCES[1:]),
+            *zip(GAP_COLUMNS, (_FLOAT, _INT), strict=True),
             *((name, _INT if record.is_whole else _FLOAT) for name, record in RECORDS.items()),
             # Of the truth's covariance, largest first.
             ("eigenvalues", pa.list_(_FLOAT)),
@@ -206,6 +245,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("log_likelihood", _FLOAT),
             ("bic", _FLOAT),
             ("icl", _FLOAT),
+            # Sampling error (nats) of the log likelihood less the one at k*.
+            ("contrast_error", _FLOAT),
             ("converged", _BOOL),
             ("selected", _BOOL),
             ("at_ceiling", _BOOL),

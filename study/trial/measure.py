@@ -17,7 +17,8 @@ from study.config.early_stopping import rung_detection
 from study.data.data_set import DataSet, draw_data_set
 from study.data.seeds import numpy_generator
 from study.detection.counting import count_possible, reasons_text
-from study.detection.modes import ModeCount, modal_em
+from study.detection.modes import ModeCount
+from study.detection.seed_gap import seed_gap
 from study.endpoints.likelihood import LogDensity, log_density
 from study.endpoints.scores import (
     LIKELIHOOD_POINTS,
@@ -27,7 +28,7 @@ from study.endpoints.scores import (
     score_points,
 )
 from study.planning.units import Stack, Trial, config_columns
-from study.results import timestamp
+from study.results import GAP_COLUMNS, timestamp
 from study.training.device import is_out_of_memory
 from study.training.fitted import FittedVAE, Member, load_fitted
 from study.training.generate import (
@@ -37,6 +38,7 @@ from study.training.generate import (
     encode_points,
     heldout_losses,
 )
+from study.trial.readings import count_readings, fit_readings
 from study.trial.rows import (
     Row,
     Tables,
@@ -206,6 +208,12 @@ def _measure(trial: Trial, fitted: FittedVAE) -> _Measured:
             columns |= count_summary(source, protocol, count, data.truth.n_components)
             owner = (trial.trial_id, source, protocol)
             curves += count_rows(*owner, epoch=trial.training.epochs, count=count)
+            if protocol == "calibrated":
+                columns |= count_readings(source, count, len(counted_points))
+    if ("samples", "calibrated") in counts:
+        again = seed_gap(sets["samples"], counts["samples", "calibrated"], trial.detection)
+        if again is not None:
+            columns |= dict(zip(GAP_COLUMNS, again, strict=True))
     counted = time.perf_counter()
     chosen = counts.get(("samples", "calibrated")) or counts.get(("samples", "original"))
     scores = score_points(
@@ -219,8 +227,7 @@ def _measure(trial: Trial, fitted: FittedVAE) -> _Measured:
     columns |= scores.columns | _likelihood_columns(trial, fitted, data)
     columns["message"] = reasons_text(reasons)
     if chosen is not None:
-        columns["modal_modes_samples"] = len(modal_em(chosen.fitted))
-        columns["icl_k_samples"] = int(chosen.ks[chosen.icl.argmin()])
+        columns |= fit_readings("samples", chosen)
     columns["count_s"] = counted - started
     columns["endpoints_s"] = time.perf_counter() - counted
     sets["data"] = data.heldout

@@ -94,7 +94,14 @@ def count_rows(
     owner_id: str, source: Source, protocol: Protocol, *, epoch: int, count: ModeCount
 ) -> list[Row]:
     """Make the rows of `counts` of one count: the whole curve, a row a k."""
-    columns = (count.ks, count.log_likelihood, count.bic, count.icl, count.converged)
+    columns = (
+        count.ks,
+        count.log_likelihood,
+        count.bic,
+        count.icl,
+        count.contrast_errors,
+        count.converged,
+    )
     return [
         {
             "owner_id": owner_id,
@@ -105,11 +112,12 @@ def count_rows(
             "log_likelihood": log_likelihood,
             "bic": bic,
             "icl": icl,
+            "contrast_error": contrast_error,
             "converged": bool(converged),
             "selected": int(k) == count.k,
             "at_ceiling": count.at_ceiling,
         }
-        for k, log_likelihood, bic, icl, converged in zip(*columns, strict=True)
+        for k, log_likelihood, bic, icl, contrast_error, converged in zip(*columns, strict=True)
     ]
 
 

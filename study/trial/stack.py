@@ -31,6 +31,7 @@ from study.trial.measure import (
     score_state,
 )
 from study.trial.processes import map_in_processes, start_processes
+from study.trial.readings import count_readings, fit_readings
 from study.trial.rows import (
     Row,
     Tables,
@@ -304,6 +305,9 @@ def _count_control(control: Control) -> Tables:
         if protocol == "calibrated":
             row["control_gap"] = control_gap(points, data.truth, count)
             row["n_repairs"] = count.n_repairs
+            row |= count_readings("data", count, len(points))
+    chosen = possible.found.get("calibrated") or possible.found.get("original")
+    row |= fit_readings("data", chosen) if chosen is not None else {}
     why = reasons_text({("data", protocol): text for protocol, text in possible.reasons.items()})
     row |= {"status": "done", "message": why, "count_s": time.perf_counter() - started}
     owner = {"control_id": control.control_id}

@@ -63,7 +63,19 @@ def _control(config: Mapping[str, Any], data_seed: int) -> dict[str, Any]:
         "coverage_data_calibrated": max(k_calibrated, 1) / k_true,
         "at_ceiling_data_calibrated": False,
         "control_gap": float(rng.exponential(2.0)),
-    }
+        "modal_modes_data": max(k_calibrated, 1),
+        "icl_k_data": max(k_calibrated - 1, 1),
+    } | _readings("data", max(k_calibrated, 1))
+
+
+def _readings(source: str, k: int) -> dict[str, Any]:
+    """Give what else a search says: a set that is wider for what is no mixture."""
+    width = 0 if source == "data" else 2
+    return {
+        f"k_set_low_{source}": max(k - width, 1), f"k_set_high_{source}": k + width,
+        f"sbic_k_{source}": k + 3, f"ebic_k_{source}": max(k - 1, 1),
+        f"stopped_{source}": False, f"has_ties_{source}": False,
+    }  # fmt: skip
 
 
 def _counts(config: Mapping[str, Any], data_seed: int, init_seed: int) -> dict[str, Any]:
@@ -78,7 +90,12 @@ def _counts(config: Mapping[str, Any], data_seed: int, init_seed: int) -> dict[s
             row[f"k_{source}_{protocol}"] = k
             row[f"coverage_{source}_{protocol}"] = k / k_true
             row[f"at_ceiling_{source}_{protocol}"] = k == high
-    return row | {"modal_modes_samples": int(12 + init.normal(0, 1)), "icl_k_samples": 8}
+        row |= _readings(source, row[f"k_{source}_calibrated"])
+    return row | {
+        "modal_modes_samples": int(12 + init.normal(0, 1)), "icl_k_samples": 8,
+        "sample_gap": float(abs(init.normal(0, 8))),
+        "k_best_samples": row["k_samples_calibrated"],
+    }  # fmt: skip
 
 
 def _endpoints(config: Mapping[str, Any], data_seed: int, init_seed: int) -> dict[str, Any]:
@@ -159,7 +176,8 @@ def _bic_rows(owner_id: str, row: Mapping[str, Any], sources: Sequence[str], k_m
                 rows.append(
                     {"owner_id": owner_id, "source": source, "protocol": protocol,
                      "epoch": None if source == "data" else 100, "k": k,
-                     "log_likelihood": -bic / 2, "bic": bic, "icl": bic + 500, "converged": True,
+                     "log_likelihood": -bic / 2, "bic": bic, "icl": bic + 500,
+                     "contrast_error": 20.0 * (k != best), "converged": True,
                      "selected": k == best,
                      "at_ceiling": row[f"at_ceiling_{source}_{protocol}"]}
                 )  # fmt: skip

@@ -1,7 +1,9 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from statsmodels.stats.power import TTestPower
 
@@ -48,6 +50,27 @@ def test_one_cell_is_not_paired(build: Callable[..., Path], tmp_path: Path) -> N
     components = variance.variance_components(single, ["fkl_nats"])
     assert list(components["component"]) == ["init"]
     assert components["n_data"].tolist() == [1]
+
+
+def test_the_detector_is_a_component(build, tmp_path: Path) -> None:
+    folder = build(tmp_path / "one", factors=(), cells=[{}], seeds=(10, 3, 2), n_points=0)
+    one = load_results(folder)
+    rng = np.random.default_rng(0)
+    parts = [
+        one.trials.assign(
+            detection_seed=seed,
+            trial_id=one.trials["trial_id"] + f"-{seed}",
+            modal_modes_samples=one.trials["modal_modes_samples"].astype(float)
+            + rng.normal(0, 0.8, len(one.trials)),
+        )
+        for seed in range(2)
+    ]
+    both = replace(one, trials=pd.concat(parts, ignore_index=True))
+    frame = variance.variance_components(both, ["modal_modes_samples"]).set_index("component")
+    assert list(frame.index) == ["data", "init", "sample", "detector"]
+    # 60 pairs fix the sd within a tenth.
+    assert frame.at["detector", "sd"] == pytest.approx(0.8, rel=0.35)
+    assert frame.at["detector", "low"] <= 0.8**2 <= frame.at["detector", "high"]
 
 
 def test_components_of_the_fixture(results: Results) -> None:

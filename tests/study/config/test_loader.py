@@ -235,6 +235,7 @@ def test_defaults_are_the_originals() -> None:
         "detection.restarts": 1,
         "detection.seed": 0,
         "detection.at_checkpoints": False,
+        "detection.gap_restarts": 0,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -94,6 +95,7 @@ def test_every_combination_of_sources_and_protocols(sources, protocols) -> None:
 
 def test_columns_known_at_rungs_are_those_measured_there() -> None:
     trial = _trial(RECIPE, SOURCES, PROTOCOLS)
+    trial = replace(trial, detection=replace(trial.detection, gap_restarts=1))
     weights = run_stack(Stack(trials=(trial,)))["weights"]
     state = {
         row["name"]: np.frombuffer(row["values"], row["dtype"]).reshape(row["shape"])
@@ -150,6 +152,21 @@ DATA_AND_MEANS = "detection.sources: [data, means]"
             "training.checkpoints: 10",
             "objective: loss + dirty\n  stop_after: 10",
             "dirty is not known before a training ends",
+        ),
+        (
+            "detection.k_max: 10",
+            "objective: sample_gap",
+            "sample_gap is not measured: detection.gap_restarts is 0",
+        ),
+        (
+            DATA_AND_MEANS,
+            "objective: sbic_k_samples",
+            "sbic_k_samples is not measured: detection.sources lacks samples",
+        ),
+        (
+            "detection.sources: [samples]",
+            "objective: modal_modes_data",
+            "modal_modes_data is not measured: detection.sources lacks data",
         ),
         (
             "detection.at_checkpoints: true, detection.sources: [data, codes]",

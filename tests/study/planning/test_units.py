@@ -19,6 +19,7 @@ from study.config import (
     MixtureConfig,
     ModelConfig,
     Sweep,
+    SweepError,
     TrainingConfig,
     load_sweep,
     resolve,
@@ -107,6 +108,8 @@ def ids(trial: Trial) -> tuple[str, ...]:
         ({"detection": {"k_max": 20}}, "trial control"),
         ({"detection": {"sources": ("data", "means")}}, "trial"),
         ({"detection": {"at_checkpoints": True}}, "trial"),
+        ({"detection": {"gap_restarts": 4}}, "trial"),
+        ({"detection": {"seed": 1}}, "trial control"),
         ({"training": {"timeout_min": 5.0}}, ""),
         ({"cell": "other", "factors": (("epochs", 100),)}, ""),
         ({"training": {"epochs": 100.0, "kl_weight": 1}}, ""),
@@ -359,3 +362,38 @@ def test_implied_noise_is_no_factor_of_its_own(scratch: Path) -> None:
     assert "noise_variance" not in factors(load_form({"blocks": blocks}, scratch))
     swept = {"grid": {"detection.noise_variance": ["implied", 0.15, 1.5]}}
     assert factors(load_form(swept, scratch)) == ("noise_variance", "noise_rule")
+
+
+def test_detector_seeds_are_replicates_within_a_cell(scratch: Path) -> None:
+    form = {
+        "fixed": {"detection.seed": 7},
+        "replicates": {"data": 2, "sample": 2, "detection": [0, 3]},
+    }
+    sweep = load_form(form, scratch)
+    trials = expand(sweep)
+    assert len(trials) == sweep.replicates.n_per_cell == 8
+    assert [trial.detection.seed for trial in trials] == [7, 10] * 4
+    assert {trial.cell for trial in trials} == {"all"}
+    assert len({trial.training_id for trial in trials}) == 2
+    assert len({trial.control_id for trial in trials}) == 4
+
+
+def test_one_detector_seed_leaves_trials_as_they_are(scratch: Path) -> None:
+    plain = expand(load_form({"replicates": {"data": 2}}, scratch))
+    same = expand(load_form({"replicates": {"data": 2, "detection": 1}}, scratch))
+    assert [trial.trial_id for trial in plain] == [trial.trial_id for trial in same]
+
+
+def test_detector_seeds_stay_in_range(scratch: Path) -> None:
+    form = {"fixed": {"detection.seed": 2**32 - 1}, "replicates": {"detection": 2}}
+    with pytest.raises(SweepError, match=r"replicates\.detection: must stay at most 4294967295"):
+        load_form(form, scratch)
+
+
+def test_a_search_has_one_detector_seed(scratch: Path) -> None:
+    form = {
+        "search": {"space": {"model.latent_dim": [1, 2]}, "objective": "fkl_nats", "trials": 20},
+        "replicates": {"detection": 2},
+    }
+    with pytest.raises(SweepError, match=r"replicates\.detection: a search counts with one"):
+        load_form(form, scratch)

@@ -6,7 +6,15 @@ import math
 
 import pytest
 
-from study.results import ENDPOINTS, SCHEMAS, endpoint, is_larger_better
+from study.results import (
+    ENDPOINTS,
+    GAP_COLUMNS,
+    SCHEMAS,
+    SOURCES,
+    endpoint,
+    is_larger_better,
+    reading_columns,
+)
 from study.results.endpoints import BASELINE_ENDPOINTS, FIT_ENDPOINTS, RECORDS
 from study.results.tables import CONFIG_FIELDS, CONTROL_FIELDS, PROVENANCE_FIELDS
 
@@ -15,6 +23,9 @@ NO_ENDPOINTS = {
     *("trial_id", "training_id", "data_id", "control_id", "stack_id", "cell", "status"),
     *("message", "eigenvalues", "active_units", "decoder_variance"),
     *("train_s", "count_s", "endpoints_s"),
+    # What is read off a count besides k*.
+    *(name for source in SOURCES for name in reading_columns(source)),
+    *GAP_COLUMNS,
     *(name for fields in (CONFIG_FIELDS, CONTROL_FIELDS, PROVENANCE_FIELDS) for name, _ in fields),
 }
 

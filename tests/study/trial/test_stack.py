@@ -15,7 +15,7 @@ from study.config import DetectionConfig, MixtureConfig, ModelConfig, TrainingCo
 from study.config.early_stopping import Halving, Rung
 from study.config.objective import Objective
 from study.planning.units import Control, ControlBatch, Stack, Trial
-from study.results import SCHEMAS, to_table
+from study.results import SCHEMAS, reading_columns, to_table
 from study.trial.rows import failed_rows
 from study.trial.stack import run_controls, run_stack
 
@@ -146,6 +146,7 @@ def test_a_count_that_cannot_be_made_has_no_value_and_a_reason(
         "k_samples_calibrated",
         "coverage_samples_calibrated",
         "at_ceiling_samples_calibrated",
+        *reading_columns("samples"),
     }
     assert missing & set(lost) == set()
     whole = tables["trials"][1]
@@ -158,8 +159,9 @@ def test_a_count_that_cannot_be_made_has_no_value_and_a_reason(
 
 
 def test_codes_that_cannot_be_counted_leave_the_rest_of_a_trial() -> None:
-    # Forty active codes have more parameters than 300 points allow.
+    # Forty codes vary in sixteen directions: twenty components need 17 of the 300 points each.
     trial = make_trial(
+        detection=dataclasses.replace(DETECTION, k_min=20, k_max=20),
         mixture=MixtureConfig(n_components=4, dim=3, n_samples=600),
         model=ModelConfig(latent_dim=40, hidden=(16,)),
         training=dataclasses.replace(TRAINING, kl_weight=1e-6, epochs=40),
@@ -225,6 +227,11 @@ def test_every_count_has_its_curve_and_one_selected_k(
                 assert chosen["bic"] == min(row["bic"] for row in curve)
                 assert chosen["k"] == trial[f"k_{source}_{protocol}"]
                 assert trial[f"coverage_{source}_{protocol}"] == chosen["k"] / 4
+                assert chosen["contrast_error"] == 0.0
+            k, low, high = (
+                trial[f"{name}_{source}"] for name in ("sbic_k", "k_set_low", "k_set_high")
+            )
+            assert low <= trial[f"k_{source}_calibrated"] <= min(k, high)
 
 
 def test_checkpoints_are_recorded_and_the_last_epoch_always(
@@ -266,6 +273,9 @@ def test_the_control_carries_its_gap_and_its_curve() -> None:
     (row,) = tables["controls"]
     assert np.isfinite(row["control_gap"])
     assert 1 <= row["k_data_calibrated"] <= 6
+    assert row["k_set_low_data"] <= row["k_data_calibrated"] <= row["k_set_high_data"]
+    assert 1 <= row["modal_modes_data"] <= row["k_data_calibrated"]
+    assert 1 <= row["icl_k_data"] <= row["k_data_calibrated"]
     assert {r["owner_id"] for r in tables["counts"]} == {trial.control_id}
     assert [r["null"] for r in tables["nulls"]] == ["truth", "gaussian", "ppca", "kde"]
     assert {r["control_id"] for r in tables["nulls"]} == {trial.control_id}
@@ -301,9 +311,19 @@ def test_rungs_that_are_passed_change_no_number(
     to_table("rungs", rungs)
 
 
-def test_a_rung_measures_what_the_end_would(stack: Stack) -> None:
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "abs(coverage_samples_calibrated - 1) + loss + active_units + kl_weight",
+        "sbic_k_samples + k_set_high_means",
+        "modal_modes_samples + sample_gap",
+    ],
+)
+def test_a_rung_measures_what_the_end_would(stack: Stack, expression: str) -> None:
     # The objective at a rung of 2 epochs is that of a training that ends there.
-    expression = "abs(coverage_samples_calibrated - 1) + loss + active_units + kl_weight"
+    detection = dataclasses.replace(DETECTION, gap_restarts=1)
+    trials = tuple(dataclasses.replace(trial, detection=detection) for trial in stack.trials)
+    stack = dataclasses.replace(stack, trials=trials)
     rungs = run_stack(_with_rungs(stack, Rung(epoch=2), expression=expression))["rungs"]
     short = tuple(
         dataclasses.replace(t, training=dataclasses.replace(t.training, epochs=2), gallery=False)
