@@ -16,6 +16,7 @@ from study.config.early_stopping import Halving, Rung
 from study.config.objective import Objective
 from study.planning.units import Control, ControlBatch, Stack, Trial
 from study.results import SCHEMAS, reading_columns, to_table
+from study.results.endpoints import FIT_ENDPOINTS
 from study.trial.rows import failed_rows
 from study.trial.stack import run_controls, run_stack
 
@@ -152,8 +153,7 @@ def test_a_count_that_cannot_be_made_has_no_value_and_a_reason(
     whole = tables["trials"][1]
     # Fragmentation rests on the original protocol's fit then.
     others = set(whole) - missing - CIRCUMSTANCES - {"message"}
-    fit = {"fragmentation", "bridges", "modal_modes_samples", "icl_k_samples"}
-    assert all(lost[name] == whole[name] for name in others - fit)
+    assert all(lost[name] == whole[name] for name in others - FIT_ENDPOINTS)
     assert [row["message"] for row in found["trials"][::2]] == [None, None]
     to_table("trials", found["trials"])
 
