@@ -62,6 +62,7 @@ class Results:
     counts: pd.DataFrame
     components: pd.DataFrame
     recall: pd.DataFrame
+    outside: pd.DataFrame
     points: pd.DataFrame
     nulls: pd.DataFrame
     infinite: Mapping[str, int] = field(default_factory=dict)
@@ -179,6 +180,14 @@ def load_recall(path: str | Path) -> pd.DataFrame:
     return read_table(path, "recall")
 
 
+def load_outside(path: str | Path) -> pd.DataFrame:
+    """Read the shares outside the truth's ellipsoids: one row per trial, source and level.
+
+    Rows of trials that were scored before version 5 have none.
+    """
+    return read_table(path, "outside")
+
+
 def load_points(path: str | Path) -> pd.DataFrame:
     """Read the point galleries, or else the thinned one; empty when neither was kept."""
     points = read_table(path, "points")
@@ -213,6 +222,7 @@ def load_results(path: str | Path) -> Results:
         counts=load_counts(path),
         components=load_components(path),
         recall=load_recall(path),
+        outside=load_outside(path),
         points=load_points(path),
         nulls=load_nulls(path),
         infinite=infinite,

@@ -61,14 +61,25 @@ def caption(results: Results, frame: pd.DataFrame) -> str:
     text = (
         "Components that the calibrated protocol fits to samples, mean over "
         f"{n} data seeds: the first fragment of each true component that has any; its further "
-        "fragments; bridges, which have less than half of their points in a region where "
-        "true points lie. Bars end at the mean k*; the black line is the true K. No interval: the "
-        "parts of one sum"
+        f"fragments; and outside, {_outside_text(results)}. Bars end at the mean k*; the black "
+        "line is the true K. No interval: the parts of one sum"
     )
     total = summary.cells(results)["cell"].nunique()
     if len(frame) < total:
         text += f"; {len(frame)} of {total} cells, evenly from the sweep's order"
     return f"{text}. {notes.denominators(results)}"
+
+
+def _outside_text(results: Results) -> str:
+    if composition.has_cut(results):
+        return (
+            "those with less than half of their points in the 99 % ellipsoids of true components "
+            "(a cut that one or two components cross from one detector seed to the next)"
+        )
+    return (
+        "each component by the share of its points that is outside the 99 % ellipsoids of all "
+        "true ones; the rest of it counts as a fragment"
+    )
 
 
 def plot_composition(

@@ -27,7 +27,7 @@ from analysis.wording.names import level_text, name_of
 
 
 def draw_endpoints(results: Results) -> Drawn:
-    """Forward KL, mode recall and spurious mass against the swept factors."""
+    """Forward KL, mode recall and mass outside the ellipsoids against the swept factors."""
     frame = summary.endpoints_by_cell(results)
     frame = frame.dropna(subset=["estimate"]) if len(frame) else frame
     factors = summary.independent_factors(summary.cells(results), results.manifest.factors)
@@ -60,7 +60,8 @@ def draw_endpoints(results: Results) -> Drawn:
         frame,
         "Primary endpoints by swept factor",
         caption(results, frame),
-        f"Forward KL, spurious mass and mode recall against {name_of(factors[0])} with intervals.",
+        "Forward KL, mass outside the 99 % ellipsoids and mode recall against "
+        f"{name_of(factors[0])} with intervals.",
         "summary.endpoints_by_cell(load_results(PATH))",
     )
 
@@ -69,8 +70,9 @@ def caption(results: Results, frame: pd.DataFrame) -> str:
     """Caption the primary endpoints."""
     return (
         "Mean over data seeds of the three primary endpoints, on samples: forward KL from the "
-        "true density to the model's (importance-weighted estimate, an upper bound in "
-        f"expectation), spurious mass and mode recall. {notes.intervals(frame)} "
+        "true density to the model's, mass outside the 99 % ellipsoids of the true components "
+        f"and mode recall. {notes.intervals(frame)} "
+        f"{notes.density_note(results)}{notes.recall_note(results)}"
         f"{_few_cells(results, frame)}{notes.denominators(results)}"
     )
 

@@ -54,9 +54,9 @@ def draw_recall_spurious(results: Results) -> Drawn:
     return Drawn(
         figure,
         frame,
-        "Mode recall against spurious mass",
+        "Mode recall against mass outside the 99 % ellipsoids",
         caption(results, frame),
-        f"Scatter plot of mode recall against spurious mass for {listed(sources)}, "
+        f"Scatter plot of mode recall against mass outside the ellipsoids for {listed(sources)}, "
         "one point for each trial, coloured by cell.",
         "summary.recall_and_spurious(load_results(PATH))",
     )
@@ -72,7 +72,7 @@ def caption(results: Results, frame: pd.DataFrame) -> str:
         f"One point for each of {notes.count(n, 'trial')} and source, in "
         f"{notes.cells_shown(results, frame)}. Mode recall: share of true "
         "components (with at least 50 expected points) that receive 0.2 of their mass in points "
-        "of high density. Spurious mass: share of points outside every component's 99 % region, "
+        "of high density. Mass outside: share of points outside every component's 99 % ellipsoid, "
         "less the same share of true data. Points are shifted by up to 0.008 in height to "
         f"show those that coincide.{stars} {notes.denominators(results)}"
     )

@@ -13,13 +13,17 @@ PARTS = ("one each", "fragments", "bridges", "light")
 PART_NAMES = {
     "one each": "one for each true component found",
     "fragments": "further fragments of them",
-    "bridges": "bridges off every component",
+    "bridges": "outside the 99 % ellipsoids",
     "light": "lighter than 0.5 %",
 }
 
 
 def composition_by_trial(results: Results) -> pd.DataFrame:
     """Split each trial's calibrated k* of samples into its parts.
+
+    A component counts by the share of its points that is of high quality, as a first or further
+    fragment, and by the rest as one outside. In rows without these sums it is all the one or all
+    the other, as more or less than half of its points are.
 
     Returns
     -------
@@ -38,9 +42,21 @@ def composition_by_trial(results: Results) -> pd.DataFrame:
     frame = frame.rename(columns={"k_samples_calibrated": "k", "found": "one each"})
     frame["fragments"] = frame["total"] - frame["one each"]
     frame["light"] = frame["k"] - frame["total"] - frame["bridges"]
+    if not has_cut(results):
+        frame["fragments"] = done.loc[frame.index, "fragment_sum"]
+        frame["bridges"] = done.loc[frame.index, "bridge_sum"]
+        whole = frame["k"] - frame["light"]
+        frame["one each"] = whole - frame["fragments"] - frame["bridges"]
     numbers = ["n_components", "k", *PARTS]
     frame[numbers] = frame[numbers].astype(float)
     return frame.drop(columns="total").reset_index(drop=True)
+
+
+def has_cut(results: Results) -> bool:
+    """Whether the parts hang on a cut at half of a component's points: rows before version 5."""
+    done = summary.done_trials(results.trials)
+    matched = done[done["trial_id"].isin(results.components["trial_id"])]
+    return bool(matched["bridge_sum"].isna().any())
 
 
 def composition_by_cell(results: Results) -> pd.DataFrame:

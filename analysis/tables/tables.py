@@ -13,6 +13,7 @@ from analysis.frames.adaptive import search_of, suggestions
 from analysis.load import Results
 from analysis.tables.checks import nulls, theory
 from analysis.tables.counting import certainty, excess
+from analysis.tables.outside import outside
 from analysis.tables.provenance import compute, failures, provenance
 from analysis.tables.table import (
     NotTabulated,
@@ -60,7 +61,8 @@ def headline(results: Results) -> Table:
     for name in summary.PRIMARY_ENDPOINTS:
         keys2 = [(cell, name) for cell in cells["cell"]]
         short = name_of(name).split(" (")[0]
-        shown[short] = [_cell_text(by_end, key) for key in keys2]
+        marks = captions.density_marks(results) if name == "fkl_nats" else {}
+        shown[short] = [_cell_text(by_end, key) + marks.get(key[0], "") for key in keys2]
         if (cells["n_done"] < cells["n_planned"]).any():
             shown[f"{short}, all planned"] = [_lost_text(by_end, key) for key in keys2]
     brackets = captions.intervals(pd.concat([coverage, endpoints]), what="Brackets")
@@ -70,6 +72,7 @@ def headline(results: Results) -> Table:
         " Control: the same count on a fresh draw of the true mixture. A coverage with trials at "
         "the ceiling is a lower bound. All planned (shown where trials were lost): the mean if "
         "those without a value were all at one end of what it can be. "
+        f"{captions.density_note(results, marked=True)}{captions.recall_note(results)}"
         f"{captions.denominators(results)}",
         _wide(cells, coverage, endpoints),
         shown,
@@ -228,14 +231,16 @@ def differences(results: Results) -> Table:
         "which is the cells that differ from the reference in one factor; FDR: "
         "Benjamini-Hochberg over all rows. P(> reference): share of data seeds above, ties half. "
         "dz: mean over standard deviation of the data seeds' differences. Failed trials are in no "
-        f"pair; the headline's 'all planned' gives their range. {captions.denominators(results)}",
+        "pair; the headline's 'all planned' gives their range. "
+        f"{captions.density_note(results)}{captions.recall_note(results)}"
+        f"{captions.denominators(results)}",
         frame,
         shown,
     )
 
 
 def equivalence(results: Results) -> Table:
-    """Cells that differ by less than a margin: forward KL, spurious mass and k* of samples."""
+    """Cells that differ by less than a margin: forward KL, mass outside, and k* of samples."""
     endpoints = ["fkl_nats", "spurious_mass", "k_samples_calibrated"]
     done = summary.done_trials(results.trials)
     parts = [
@@ -269,7 +274,8 @@ def equivalence(results: Results) -> Table:
         "Which cells do not differ",
         "Mean difference [90% t interval over data seeds], paired by data and init seed. p: two "
         "one-sided t tests (TOST) that the difference is within the margin; equivalent: p < 0.05, "
-        "which is the interval within the margin. 'No' is not a proof of a difference.",
+        "which is the interval within the margin. 'No' is not a proof of a difference. "
+        f"{captions.density_note(results)}".rstrip(),
         frame,
         shown,
     )
@@ -345,6 +351,7 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "excess": excess,
     "certainty": certainty,
     "equivalence": equivalence,
+    "outside": outside,
     "replication": replication,
     "variance": variance,
     "anova": anova,
@@ -365,6 +372,7 @@ DESIGN_TABLES = (
     "excess",
     "certainty",
     "equivalence",
+    "outside",
     "variance",
     "anova",
 )
@@ -373,7 +381,7 @@ NUMBERS: dict[str, tuple[str, ...]] = {
     "T1": ("replication",),
     "T2": (
         *("headline", "differences", "contrasts", "coverage"),
-        *("excess", "certainty", "equivalence"),
+        *("excess", "certainty", "equivalence", "outside"),
     ),
     "T3": ("variance",),
     "T4": ("anova",),

@@ -5,6 +5,7 @@ Every function returns plain text, written from the data.
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from analysis.frames import summary
@@ -111,3 +112,53 @@ def last_line(message: str) -> str:
     """Keep the line of a traceback that says what went wrong; the rows hold all of it."""
     lines = [line for line in str(message).splitlines() if line.strip()]
     return lines[-1].strip() if lines else ""
+
+
+# Of a cell's densities: beyond it, the cell's forward KL is marked.
+MAX_UNMET_SHARE = 0.005
+
+
+def density_marks(results: Results) -> dict[str, str]:
+    """Give a mark for each cell whose forward KL rests on densities that are not reliable."""
+    done = summary.done_trials(results.trials)
+    known = done.dropna(subset=["fkl_nats"])
+    unmet = known.groupby("cell", sort=False)["fkl_unmet_share"].mean()
+    return {
+        str(cell): "?" if np.isnan(share) else "\u2020" if share > MAX_UNMET_SHARE else ""
+        for cell, share in unmet.astype(float).items()
+    }
+
+
+def density_note(results: Results, *, marked: bool = False) -> str:
+    """Say which forward KL is not reliable, with a space after each sentence.
+
+    Parameters
+    ----------
+    results : Results
+    marked : bool
+        Whether the cells carry the marks of `density_marks`, which are then explained.
+    """
+    marks = set(density_marks(results).values())
+    text = ""
+    if "?" in marks:
+        text += (
+            f"{'? ' * marked}Forward KL from 100 draws of the encoder a point, without "
+            "diagnostics: too high, by nats where the KL weight is below 1 and the latent width "
+            "1 or 2. "
+        )
+    if "\u2020" in marks:
+        text += (
+            f"{'† ' * marked}Forward KL with more than 0.5 % of points whose density did not meet "
+            "its diagnostics (fkl_unmet_share). "
+        )
+    return text
+
+
+def recall_note(results: Results) -> str:
+    """Say what recall asks for where the number of points is swept, with a space after it."""
+    if "detection_n_samples" not in results.manifest.factors:
+        return ""
+    return (
+        "Mode recall asks for components with at least 50 expected points, so for more of them "
+        "the more points are counted: it is not one quantity over n. "
+    )

@@ -110,6 +110,7 @@ def _endpoints(config: Mapping[str, Any], data_seed: int, init_seed: int) -> dic
         "spurious_mass": float(0.99 - row["hq_samples"]),
         "spurious_mass_means": float(0.12 + 0.05 * width + abs(init.normal(0, 0.02))),
         "hq_control": 0.99,
+        **{"fkl_se": 0.02, "fkl_mc_se": 0.001, "fkl_unmet_share": 0.0, "fkl_ess_min": 70.0},
         "entropy_nats": float(6.34 + _noise(7, data_seed).normal(0, 0.25)),
     }
     return row | _theory_columns(row, config, data_seed)
@@ -149,6 +150,16 @@ def _component_rows(trial_id: str, config: Mapping[str, Any], row: Mapping[str, 
          "fragments": int(fragments[j]), "recalled": j < n - lost, "eligible": True}
         for j in range(n)
     ]  # fmt: skip
+
+
+def _outside_rows(trial_id: str, spurious_mass: float) -> list[dict[str, Any]]:
+    """A curve that halves from level to level, less than the control's nowhere."""
+    return [
+        {"trial_id": trial_id, "source": source, "level": level}
+        | {"outside": 1 - level + (source != "data") * spurious_mass * 2.0 ** (1 - step)}
+        for source in ("data", "samples", "means")
+        for step, level in enumerate((0.9, 0.99, 0.999, 0.9999, 1 - 1e-6, 1 - 1e-9))
+    ]
 
 
 def _curve_rows(trial_id: str, config: Mapping[str, Any], end: Mapping[str, Any]) -> list[Any]:
@@ -238,7 +249,8 @@ def build_results(
     failed : gives the status of the trial with this index when it is not done
     """
     tables: dict[str, list[Any]] = {name: [] for name in (
-        "trials", "controls", "curves", "counts", "components", "recall", "points", "nulls",
+        "trials", "controls", "curves", "counts", "components", "recall", "outside", "points",
+        "nulls",
     )}  # fmt: skip
     plan: list[dict[str, Any]] = []
     known: set[str] = set()
@@ -282,7 +294,14 @@ def build_results(
                     row["bridges"] = float(
                         row["k_samples_calibrated"] - sum(m["fragments"] for m in matched)
                     )
+                    total = sum(m["fragments"] for m in matched)
+                    found = sum(m["fragments"] > 0 for m in matched)
+                    row |= {
+                        "fragment_sum": total - found - 0.25,
+                        "bridge_sum": row["bridges"] + 0.5,
+                    }
                     tables["components"] += matched
+                    tables["outside"] += _outside_rows(trial_id, end["spurious_mass"])
                     row |= {"train_recon": end["recon"], "train_kl_nats": end["kl_nats"]}
                     tables["curves"] += _curve_rows(trial_id, config, end)
                     tables["counts"] += _bic_rows(

@@ -15,7 +15,7 @@ def test_trials_have_one_row_each_with_their_control(results_folder: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "name", ["curves", "counts", "components", "recall", "points", "manifest"]
+    "name", ["curves", "counts", "components", "recall", "outside", "points", "manifest"]
 )
 def test_every_table_has_a_loader(results_folder: Path, name: str) -> None:
     assert getattr(load, f"load_{name}")(results_folder) is not None

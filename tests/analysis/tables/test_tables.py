@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,34 @@ def test_captions_name_kind_and_level(results: Results) -> None:
     constant = frame[frame["interval"] == "constant"]
     assert captions.intervals(constant) == "No bars: every data seed gives the same value."
     assert "decoder means 147 of 147 (original)" in captions.ceiling_shares(frame)
+
+
+def test_mass_outside_stands_beside_a_wider_truth(results: Results) -> None:
+    table = tables.outside(results)
+    assert list(table.shown)[1:] == ["90 %", "99 %", "99.9 %", "99.99 %", "1 - 1e-6", "1 - 1e-9"]
+    assert len(table.shown) == 5 + 3
+    wider = table.shown.set_index("model").loc["the truth, standard deviations x 1.5"]
+    assert wider["99 %"] == "0.159"
+    means = table.data.dropna(subset=["cell"]).groupby("ellipsoid")["estimate"].mean()
+    spurious = results.trials["spurious_mass"].mean()
+    assert means[0.99] == pytest.approx(spurious, abs=0.01)
+    assert means.is_monotonic_decreasing
+    older = replace(results, outside=results.outside.iloc[:0])
+    with pytest.raises(tables.NotTabulated, match="version 5"):
+        tables.outside(older)
+
+
+def test_forward_kl_says_where_it_is_not_reliable(results: Results) -> None:
+    plain = tables.headline(results)
+    assert not plain.shown["forward KL"].str.contains("[?†]").any()
+    assert "did not meet" not in plain.caption
+    first = results.trials["cell"] == results.trials["cell"].iloc[0]
+    unmet = results.trials["fkl_unmet_share"].mask(first, 0.02)
+    some = tables.headline(replace(results, trials=results.trials.assign(fkl_unmet_share=unmet)))
+    assert some.shown["forward KL"].str.endswith("†").tolist() == [True, *[False] * 4]
+    assert "† Forward KL with more than 0.5 %" in some.caption
+    none = results.trials.assign(fkl_unmet_share=float("nan"))
+    old = tables.headline(replace(results, trials=none))
+    assert old.shown["forward KL"].str.endswith("?").all()
+    assert "without diagnostics" in old.caption
+    assert "without diagnostics" in tables.differences(replace(results, trials=none)).caption
