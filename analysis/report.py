@@ -16,6 +16,7 @@ from typing import Any
 from analysis.figures import theme
 from analysis.figures.registry import FIGURES, NotApplicable, figure_numbers, figures_of
 from analysis.figures.saved import UnexplainedError, explain, save_figure
+from analysis.files import write_csv, write_text
 from analysis.load import Results, load_results
 from analysis.page.cells import CellPage, cell_pages
 from analysis.page.kept_points import keep_gallery
@@ -241,11 +242,11 @@ def _write_documents(
     written = []
     if "html" in formats:
         written.append(folder / "report.html")
-        written[-1].write_text(render_page(entries), encoding="utf-8")
+        write_text(written[-1], render_page(entries))
     if "latex" in formats:
         for entry, own in zip(entries, folders, strict=True):
             written.append(own / "report.tex")
-            written[-1].write_text(render_latex(entry), encoding="utf-8")
+            write_text(written[-1], render_latex(entry))
     return written[0]
 
 
@@ -278,9 +279,9 @@ def _write_table(name: str, results: Results, folder: Path) -> TableEntry:
         _remove(stem, ("csv", "md", "tex"))
         return TableEntry(name, name.capitalize(), reason=str(reason))
     stem.parent.mkdir(parents=True, exist_ok=True)
-    table.data.to_csv(stem.with_suffix(".csv"), index=False)
-    stem.with_suffix(".md").write_text(table.to_markdown(), encoding="utf-8")
-    stem.with_suffix(".tex").write_text(table.to_latex(name), encoding="utf-8")
+    write_csv(stem.with_suffix(".csv"), table.data)
+    write_text(stem.with_suffix(".md"), table.to_markdown())
+    write_text(stem.with_suffix(".tex"), table.to_latex(name))
     return table_entry(name, table)
 
 

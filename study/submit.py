@@ -204,8 +204,10 @@ def _follow(server: JobServer, job: str, sweep_name: str) -> int:
 
 
 def _submit(options: argparse.Namespace) -> int:
-    from study.config import load_sweep, shrink
+    from study.config import SweepError, load_sweep, shrink
 
+    if options.limit is not None and options.limit < 1:
+        raise SweepError(f"--limit: must be at least 1; found {options.limit}")
     sweep = load_sweep(options.file, overrides=tuple(options.overrides))
     sweep = shrink(sweep) if options.smoke else sweep
     send = {"ray": _to_ray, "slurm": _to_slurm, "kubernetes": _to_kubernetes}[options.to]
@@ -216,7 +218,7 @@ def _arguments(options: argparse.Namespace) -> tuple[str, ...]:
     """List the options of `study.sweep` that were given here."""
     given = [word for override in options.overrides for word in ("--set", override)]
     given += ["--smoke"] if options.smoke else []
-    given += ["--limit", str(options.limit)] if options.limit else []
+    given += ["--limit", str(options.limit)] if options.limit is not None else []
     given += ["--retry-failed"] if options.retry_failed else []
     return tuple(given)
 

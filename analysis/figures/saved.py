@@ -12,6 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from analysis.figures.layout import Drawn
+from analysis.files import replacing, write_csv
 from analysis.load import Results
 
 _DUBLIN_CORE = "{http://purl.org/dc/elements/1.1/}"
@@ -54,12 +55,14 @@ def save_figure(drawn: Drawn, stem: Path, results: Results, *, with_pdf: bool = 
     drawn.figure.set_layout_engine("none")
     # Without a date the same rows give the same file.
     vector: dict[str, Any] = {"Relation": drawn.query, "Date": None}
-    drawn.figure.savefig(stem.with_suffix(".svg"), metadata=common | vector)
+    with replacing(stem.with_suffix(".svg")) as place:
+        drawn.figure.savefig(place, metadata=common | vector)
     if with_pdf:
         facts = {"Title": drawn.title, "Subject": f"{source}; {drawn.query}", "CreationDate": None}
-        drawn.figure.savefig(stem.with_suffix(".pdf"), metadata=facts)
+        with replacing(stem.with_suffix(".pdf")) as place:
+            drawn.figure.savefig(place, metadata=facts)
     # Far finer than anyone sees, and half as long as what a float can hold.
-    drawn.data.to_csv(stem.with_suffix(".csv"), index=False, float_format="%.8g")
+    write_csv(stem.with_suffix(".csv"), drawn.data, float_format="%.8g")
     return png
 
 
@@ -69,9 +72,9 @@ def _save_png(figure: Figure, path: Path, text: dict[str, str]) -> None:
     described = PngInfo()
     for name, words in text.items():
         described.add_text(name, words)
-    with Image.open(full) as image:
+    with Image.open(full) as image, replacing(path) as place:
         few = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-        few.save(path, pnginfo=described, dpi=image.info["dpi"], optimize=True)
+        few.save(place, pnginfo=described, dpi=image.info["dpi"], optimize=True)
 
 
 def explain(image: str | Path) -> dict[str, str]:

@@ -17,6 +17,8 @@ import yaml
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 24
+# PyYAML itself takes ten seconds for a megabyte.
+MOST_SLOW_CHARS = 100_000
 _MAX_SHOWN = 60
 # Longer whole numbers are read as floats: no field needs them, and int() refuses 4,301 digits.
 _MAX_INT_DIGITS = 30
@@ -141,7 +143,7 @@ def parse_yaml(text: str, *, place: str, numbered: bool = True) -> Node:
     """
     builder = _Builder(place, numbered=numbered)
     try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        for event in yaml.parse(text, Loader=_loader(text)):
             builder.feed(event)
     except SweepError:
         raise
@@ -157,6 +159,12 @@ def parse_yaml(text: str, *, place: str, numbered: bool = True) -> Node:
         # PyYAML's scanner lets int() and chr() errors of odd escapes and directives through.
         raise SweepError(f"{builder.last_place}: not valid YAML: {_one_line(error)}") from None
     return builder.root if builder.root is not None else Node(None, place)
+
+
+def _loader(text: str) -> Any:
+    """Choose how a text is split: a long one by libyaml, whose words for mistakes are others."""
+    is_long = len(text) > MOST_SLOW_CHARS
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader) if is_long else yaml.SafeLoader
 
 
 class _Builder:

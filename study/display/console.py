@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+MIN_COLUMNS = 20
+
+
 def guard_output() -> None:
     """Make sure that a stream which breaks changes neither the work nor the exit status.
 
@@ -130,4 +133,7 @@ def make_console() -> Console:
     # Not at the top: --help and one line on stderr need no rich.
     from rich.console import Console
 
-    return Console(file=SafeStream())  # type: ignore[arg-type]
+    # Of a width of no columns nothing would be seen.
+    unusable = os.environ.get("COLUMNS", "").isdigit() and int(os.environ["COLUMNS"]) < MIN_COLUMNS
+    surroundings = {k: v for k, v in os.environ.items() if k != "COLUMNS" or not unusable}
+    return Console(file=SafeStream(), _environ=surroundings)  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -23,6 +23,27 @@ if TYPE_CHECKING:
 MAX_PLAN_LINES = 40
 SUMMARY_SOURCES = ("data", "means", "samples")
 SOURCE_NAMES = {"data": "data (control)"}
+
+
+def plan_facts(
+    sweep: Sweep,
+    trials: Sequence[Trial],
+    chosen: Sequence[Trial],
+    units: Sequence[Unit],
+    cost: Estimate,
+) -> dict[str, Any]:
+    """Return what `print_plan` prints, for `--json`: one object without the cells."""
+    return {
+        "name": sweep.name,
+        "dry_run": True,
+        "n_trials": len(trials),
+        "n_to_run": len(chosen),
+        "n_units": len(units),
+        "n_cells": len({trial.cell for trial in trials}),
+        "wall_time_s": cost.wall_time_s,
+        "disk_mb": cost.disk_mb,
+        "basis": cost.basis,
+    }
 
 
 def print_plan(

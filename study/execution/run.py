@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.config import ResourcesConfig, Sweep
-from study.display.console import make_console, say_error
+from study.display.console import make_console, say, say_error
 from study.display.heartbeat import heartbeat, state_name
-from study.display.plan_and_summary import coverage_table, failure_causes, print_plan
+from study.display.plan_and_summary import (
+    coverage_table,
+    failure_causes,
+    plan_facts,
+    print_plan,
+)
 from study.display.progress import Display, SweepProgress, make_display, plan_progress
 from study.execution.exit_status import ExitStatus
 from study.execution.ray_environment import set_ray_environment
@@ -193,6 +200,9 @@ def _show_plan(current: SweepRun) -> int:
         resources=current.resources,
         finished=finished,
     )
+    if current.options.json:
+        say(json.dumps(plan_facts(current.sweep, current.trials, work.chosen, work.units, cost)))
+        return ExitStatus.DONE
     print_plan(
         current.sweep,
         current.trials,
@@ -538,6 +548,9 @@ def _print_summary(trials: pd.DataFrame, path: str, *, n_left: int, by_cell: boo
     if len(trials) and by_cell:
         console.print(coverage_table(trials))
     if len(trials):
-        lines.append(f"Next: python -m analysis.report {path}")
+        command = ["python", "-m", "analysis.report", path]
+        if "://" in path:
+            command += ["--out", f"reports/{path.partition('?')[0].rpartition('/')[2]}"]
+        lines.append(f"Next: {shlex.join(command)}")
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)

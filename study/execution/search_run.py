@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from study.config import Sweep, SweepError
-from study.display.console import make_console
+from study.config import Sweep, SweepError, resolve
+from study.display.console import make_console, say
 from study.display.progress import make_display, plan_progress
 from study.display.text import as_text
 from study.execution.exit_status import ExitStatus
@@ -79,7 +80,11 @@ def run_search(sweep: Sweep, options: RunOptions, stop: Stop) -> int:
         stop=stop,
     )
     if options.dry_run:
-        _print_search(sweep, n_recorded=len(recorded(current.folder)))
+        n_recorded = len(recorded(current.folder))
+        if options.json:
+            say(json.dumps(_search_facts(sweep, n_recorded=n_recorded)))
+        else:
+            _print_search(sweep, n_recorded=n_recorded)
         return ExitStatus.DONE
     if options.address is None:
         require_room(sweep.resources)
@@ -152,6 +157,17 @@ def _execute(current: SweepRun, adaptive: Adaptive, database: DatabaseCopy | Non
     return adaptive
 
 
+def _search_facts(sweep: Sweep, *, n_recorded: int) -> dict[str, Any]:
+    """Return what `_print_search` prints, for `--json`."""
+    assert sweep.search is not None
+    return {
+        "name": sweep.name,
+        "dry_run": True,
+        "search": resolve(sweep)["search"],
+        "n_recorded": n_recorded,
+    }
+
+
 def _print_search(sweep: Sweep, *, n_recorded: int) -> None:
     """Print what a search would do: its space, what it looks for, its budget."""
     assert sweep.search is not None
@@ -190,6 +206,10 @@ def _print_best(current: SweepRun) -> None:
     assert current.sweep.search is not None
     if current.sweep.search.options.goal == "boundary":
         console.print("The map of the boundary is in the report.", highlight=False)
+        return
+    if best.empty:
+        objectives = ", ".join(entry.expression for entry in current.sweep.search.objectives)
+        console.print(as_text(f"No cell has a value of {objectives}, so none is the best."))
         return
     table = Table("best cell", "objective", "mean", "on fresh seeds", box=None, pad_edge=False)
     for _, row in best.head(MAX_BEST).iterrows():

@@ -34,6 +34,8 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
 READERS = 16
 # A folder of the driver's node, as workers name it that reach it through Ray alone.
 MOST_LISTINGS = 5
+# Schemes that pyarrow opens.
+STORES = ("s3", "gs", "gcs", "hdfs", "viewfs", "file", "abfs", "abfss", "driver")
 # No manifest, lock or certificate is larger.
 MOST_SMALL_BYTES = 64 * 2**20
 _MANIFEST: dict[str, type] = {
@@ -431,7 +433,7 @@ def open_folder(location: str | Path) -> ResultsFolder:
     ResultsError
         The URI's scheme is not one that pyarrow can open, or the path is not text.
     """
-    text = str(location)
+    text = checked_location(str(location))
     if any("\ud800" <= char <= "\udfff" for char in text):
         raise ResultsError(
             f"results location {text!r}: it is not text in this system's encoding "
@@ -448,9 +450,28 @@ def open_folder(location: str | Path) -> ResultsFolder:
     return ResultsFolder(filesystem, path.rstrip("/"))
 
 
+def checked_location(text: str) -> str:
+    """Return a place of results as it is.
+
+    Raises
+    ------
+    ResultsError
+        It is empty, or an address of a store that lacks a slash and would be a local folder.
+    """
+    if not text.strip():
+        raise ResultsError("results: must name a folder or an s3:// address; found an empty text")
+    scheme, colon, rest = text.partition(":")
+    if colon and scheme.lower() in STORES and not rest.startswith("//"):
+        raise ResultsError(
+            f"results: {text}: an address begins with {scheme}://; a folder of this name is "
+            f"./{text}"
+        )
+    return text
+
+
 def join_location(results: str, name: str) -> str:
     """Return the location of a sweep's folder: absolute if local, before the options of a URI."""
-    if "://" not in results:
+    if "://" not in checked_location(results):
         return str(Path(results).absolute() / name)
     place, mark, options = results.partition("?")
     return f"{place.rstrip('/')}/{name}{mark}{options}"
@@ -458,4 +479,5 @@ def join_location(results: str, name: str) -> str:
 
 def whole_location(location: str) -> str:
     """Make a local path absolute: workers have another working folder."""
-    return location if "://" in location else str(Path(location).absolute())
+    is_remote = "://" in checked_location(location)
+    return location if is_remote else str(Path(location).absolute())
