@@ -7,14 +7,19 @@ object for a whole sweep, and one clear error when there is nothing to analyse.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from study.results import ResultsError, open_folder, read_table
+from study.results import CONFIG_FIELDS, ResultsError, open_folder, read_table
+
+_SEEDS = ("data_seed", "init_seed", "sample_seed")
+# How a column of its own is said, which is not what it is.
+_RULES = ("box_rule", "noise_rule")
+_TRIAL_TABLES = ("curves", "components", "recall", "outside", "points")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,7 @@ class Results:
 
     Two objects are equal only if they are the same one, which lets summaries be remembered.
     Tables that were not kept (point galleries stay out of version control) are empty frames.
+    `copies` names the cells that are left out because another one is the same, and that one.
     """
 
     location: str
@@ -66,6 +72,7 @@ class Results:
     points: pd.DataFrame
     nulls: pd.DataFrame
     infinite: Mapping[str, int] = field(default_factory=dict)
+    copies: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
@@ -212,7 +219,7 @@ def load_results(path: str | Path) -> Results:
     unknown = [name for name in manifest.factors if name not in trials]
     if unknown:
         raise ResultsError(f"{path}: manifest.json names factors {unknown} that no trial has")
-    return Results(
+    whole = Results(
         location=str(path),
         manifest=manifest,
         plan=read_table(path, "plan"),
@@ -227,3 +234,55 @@ def load_results(path: str | Path) -> Results:
         nulls=load_nulls(path),
         infinite=infinite,
     )
+    return without_copies(whole)
+
+
+def without_copies(results: Results) -> Results:
+    """Leave out cells that are another cell in other words: the same trials, trained twice.
+
+    A box of 10 and a box by the rule "density" are one mixture at 10 components; without hidden
+    layers there is no activation; a batch is not larger than the data; and noise may be given as
+    the model implies it. Of equal cells the one with most finished trials is kept, the first of
+    several.
+    """
+    copies = _copies(results.trials)
+    if not copies:
+        return results
+    trials = results.trials[~results.trials["cell"].isin(copies)].reset_index(drop=True)
+    plan = results.plan[~results.plan["cell"].isin(copies)].reset_index(drop=True)
+    controls = {*trials["control_id"].dropna(), *plan["control_id"].dropna()}
+    owners = {*trials["trial_id"], *controls}
+    kept: dict[str, Any] = {
+        name: frame[frame["trial_id"].isin(owners)].reset_index(drop=True)
+        for name in _TRIAL_TABLES
+        if len(frame := getattr(results, name))
+    }
+    for name, key in (("counts", "owner_id"), ("controls", "control_id"), ("nulls", "control_id")):
+        frame = getattr(results, name)
+        if len(frame):
+            kept[name] = frame[frame[key].isin(owners)].reset_index(drop=True)
+    return replace(results, trials=trials, plan=plan, copies=copies, **kept)
+
+
+def _copies(trials: pd.DataFrame) -> dict[str, str]:
+    """Map each cell that is the same as another to the one that is kept."""
+    heads = trials.drop_duplicates("cell")
+    # A given mixture is in no column: its cells are told apart by their names.
+    heads = heads[heads["box_rule"] != "given"]
+    names = [name for name, _ in CONFIG_FIELDS if name not in (*_SEEDS, *_RULES)]
+    alike = heads[names].assign(
+        activation=heads["activation"].where(heads["hidden"] != "linear", "none"),
+        batch_size=heads[["batch_size", "n_samples"]].min(axis=1),
+    )
+    n_done = trials[trials["status"] == "done"]["cell"].value_counts()
+    copies: dict[str, str] = {}
+    for _, rows in heads.groupby([alike[name] for name in names], sort=False, dropna=False):
+        if len(rows) > 1 and rows["cell"].nunique() == len(rows) and _is_reworded(rows):
+            ranked = sorted(rows["cell"], key=lambda cell: -int(n_done.get(cell, 0)))
+            copies |= dict.fromkeys(ranked[1:], ranked[0])
+    return copies
+
+
+def _is_reworded(rows: pd.DataFrame) -> bool:
+    """Whether cells of equal columns differ in how these are said, and not in what has none."""
+    return not rows.duplicated([*_RULES, "activation", "batch_size"]).any()

@@ -22,9 +22,11 @@ from analysis.page.cells import CellPage, cell_pages
 from analysis.page.kept_points import keep_gallery
 from analysis.page.latex import render_latex
 from analysis.page.render import (
+    AcrossEntry,
     FigureEntry,
     SweepEntry,
     TableEntry,
+    across_entry,
     render_page,
     sweep_entry,
     table_entry,
@@ -128,7 +130,10 @@ def write_joint_report(
         say(f"{name}:")
         entry = _write_sweep(results, folder, wanted, formats=formats, say=say)
         entries.append(replace(entry, at=f"{name}-"))
-    return page_folder if only else _write_documents(entries, page_folder, folders, formats)
+    if only:
+        return page_folder
+    together = across_entry(dict(zip(names, loaded, strict=True)))
+    return _write_documents(entries, page_folder, folders, formats, together=together)
 
 
 def _target(path: str | Path, out: str | Path | None) -> Path:
@@ -236,13 +241,15 @@ def _write_documents(
     folder: Path,
     folders: Sequence[Path],
     formats: Sequence[str],
+    *,
+    together: AcrossEntry | None = None,
 ) -> Path:
     """Write the page, and a LaTeX document beside each sweep's figures."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     if "html" in formats:
         written.append(folder / "report.html")
-        write_text(written[-1], render_page(entries))
+        write_text(written[-1], render_page(entries, together))
     if "latex" in formats:
         for entry, own in zip(entries, folders, strict=True):
             written.append(own / "report.tex")

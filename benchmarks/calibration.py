@@ -24,11 +24,16 @@ from benchmarks.simulated import LAWS
 ROWS = Path(__file__).with_name("calibration_rows.csv")
 ANALYSIS = Path(__file__).parents[1] / "analysis"
 SOURCES = (
-    *(f"statistics/{name}.py" for name in ("intervals", "hypotheses", "censored", "balanced")),
+    *(
+        f"statistics/{name}.py"
+        for name in ("intervals", "hypotheses", "families", "censored", "balanced")
+    ),
     "frames/power.py",
 )
 KEY = ["group", "what", "law", "n_data"]
 N_DATA = (5, 8, 10, 20)
+# Standard deviations of a difference.
+EFFECT = 1.2
 METHODS = ("ours", "t", "plain BCa", "row bootstrap")
 
 
@@ -67,14 +72,14 @@ def cases() -> Iterator[Case]:
         yield from _test_cases(d)
     for d in N_DATA:
         yield from _spread_cases(d)
+    for d in N_DATA[1:]:
+        yield from _family_cases(d)
 
 
 def _test_cases(d: int) -> Iterator[Case]:
     for name in ("forward KL", "count, 30 % at the ceiling"):
         flip = partial(simulated.sign_flip_level, LAWS[name], d)
         yield Case("tests", "sign-flip, no difference", name, d, flip)
-    family = partial(simulated.family_error, d)
-    yield Case("tests", "Holm over 12, no difference", "normal", d, family, 4)
     discoveries = partial(simulated.false_discoveries, d)
     yield Case("tests", "Benjamini-Hochberg, false share", "normal", d, discoveries, 4)
     for name, margin in (("forward KL", 0.05), ("count", 1.0)):
@@ -85,6 +90,38 @@ def _test_cases(d: int) -> Iterator[Case]:
             yield Case("tests", what, name, d, rate)
         level = partial(simulated.anova_level, LAWS[name], d)
         yield Case("tests", "F test of 5 cells, no difference", name, d, level, 2)
+
+
+# What stands in a table of families, by the name that `simulated.family_rates` gives it.
+_FAMILY = {
+    "max-T, anything false": "max-T, false",
+    "bootstrap max-T, anything false": "bootstrap max-T, false",
+    "Holm, anything false": "Holm, false",
+    "not adjusted, anything false": "not adjusted, false",
+    "all intervals hold": "covered",
+    "all intervals by bootstrap hold": "covered by the bootstrap",
+}
+
+
+def _family_cases(d: int) -> Iterator[Case]:
+    for kind, is_exchangeable in (("cells alike", True), ("differences", False)):
+        for law in simulated.FAMILY_LAWS:
+            for what, name in _FAMILY.items():
+                rate = partial(_family, law, d, is_exchangeable, 0.0, name)
+                yield Case("families", what, f"{kind}: {law}", d, rate)
+    for law in ("normal", "exponential"):
+        for method in ("max-T, found", "bootstrap max-T, found", "Holm, found", "predicted"):
+            rate = partial(_family, law, d, True, EFFECT, method)
+            yield Case("family power", method, f"cells alike: {law}", d, rate)
+
+
+def _family(
+    law: str, n_data: int, is_exchangeable: bool, effect: float, name: str, *, n: int
+) -> float:
+    rates = simulated.family_rates(
+        law, n_data, n=n, is_exchangeable=is_exchangeable, effect=effect
+    )
+    return float(rates[name])
 
 
 def _spread_cases(d: int) -> Iterator[Case]:
@@ -174,7 +211,7 @@ def tables(rows: pd.DataFrame) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure what is missing, then print the tables."""
-    groups = ["intervals", "tests", "components", "survival", "power"]
+    groups = ["intervals", "tests", "families", "family power", "components", "survival", "power"]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--experiments", type=int, default=4000, help="a case (default: 4000)")
     parser.add_argument("--groups", nargs="+", default=groups, choices=groups)

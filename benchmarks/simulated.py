@@ -7,6 +7,7 @@ are the ones measured over real sweeps: a standard deviation over data seeds, on
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from analysis.frames.power import t_power
 from analysis.statistics.balanced import factorial_sums, nested_components
 from analysis.statistics.censored import survival_limits
+from analysis.statistics.families import judge_family
 from analysis.statistics.hypotheses import (
     benjamini_hochberg,
     equivalence_test,
@@ -147,17 +149,100 @@ def sign_flip_level(law: Law, n_data: int, *, n: int) -> float:
     return float(np.mean(sign_flip_tests(means[:, 1] - means[:, 0], n_resamples=4999) <= ALPHA))
 
 
-def family_error(n_data: int, *, n: int, n_cells: int = 5, n_endpoints: int = 3) -> float:
-    """Give the share of n families without any difference in which Holm's method finds one.
+# What the values of a family's cells, or its differences, are drawn from: mean 0, any variance.
+FAMILY_LAWS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], FloatArray]] = {
+    "normal": lambda rng, shape: rng.standard_normal(shape),
+    "exponential": lambda rng, shape: rng.exponential(size=shape) - 1,
+    "lognormal": lambda rng, shape: rng.lognormal(size=shape) - np.exp(0.5),
+    "counts with ties": lambda rng, shape: np.round(1.2 * rng.standard_normal(shape)),
+}
 
-    Each cell is compared with the same reference cell, so the tests of a family depend on each
-    other.
+
+@lru_cache(maxsize=64)
+def family_rates(
+    law: str, n_data: int, *, n: int, is_exchangeable: bool, effect: float = 0.0
+) -> dict[str, float]:
+    """Judge n families of 4 cells x 3 endpoints, each cell compared with one reference cell.
+
+    Parameters
+    ----------
+    law : str
+        A key of `FAMILY_LAWS`.
+    n_data, n : int
+    is_exchangeable : bool
+        Whether the law is that of the cells' values, so that a cell without effect and the
+        reference could be exchanged and their differences are symmetric; else it is that of the
+        differences, which have mean 0 and are as skewed as it is.
+    effect : float
+        Of the first cell, in standard deviations of the difference, on the first endpoint.
+
+    Returns
+    -------
+    dict
+        For "max-T", "Holm" and "bootstrap max-T" the share of families in which a test without
+        effect is significant ("false") and in which the one with an effect is ("found"); the share
+        of families whose simultaneous intervals all hold the truth ("covered", "covered by the
+        bootstrap"), and that in which the sign-flip tests, not adjusted, find anything false
+        ("not adjusted"); and the power that `analysis.frames.power` announces ("predicted").
     """
-    rng = generator("holm", n_data, n_cells, n_endpoints)
-    means = rng.standard_normal((n, n_endpoints, n_cells, n_data))
-    differences = (means[:, :, 1:] - means[:, :, :1]).reshape(-1, n_data)
-    p_values = sign_flip_tests(differences, n_resamples=4999).reshape(n, -1)
-    return float(np.mean([holm(row).min() <= ALPHA for row in p_values]))
+    rng = generator("family", law, n_data, is_exchangeable, effect)
+    hits = {name: np.zeros(2) for name in ("max-T", "Holm", "bootstrap max-T", "not adjusted")}
+    covered = {"covered": 0, "covered by the bootstrap": 0}
+    critical = 0.0
+    for _ in range(n):
+        x = _differences(FAMILY_LAWS[law], n_data, rng, is_exchangeable)
+        spread = _spread(law, is_exchangeable)
+        x[0] += effect * spread
+        truth = np.zeros(len(x))
+        truth[0] = effect * spread
+        family = judge_family(x, n_flips=1999, n_bootstrap=999)
+        alone = sign_flip_tests(x, n_resamples=1999)
+        for name, p in (
+            ("max-T", family.p_adjusted),
+            ("Holm", holm(alone)),
+            ("bootstrap max-T", family.p_skewed),
+            ("not adjusted", alone),
+        ):
+            null = p[1:] if effect else p
+            hits[name] += (null.min() <= ALPHA, p[0] <= ALPHA)
+        critical += family.critical[0] / n
+        near = 1e-12 * spread
+        for name, low, high in (
+            ("covered", family.low, family.high),
+            ("covered by the bootstrap", family.low_skewed, family.high_skewed),
+        ):
+            covered[name] += bool(np.all((low - near <= truth) & (truth <= high + near)))
+    rates = {f"{name}, false": hits[name][0] / n for name in hits}
+    error, free = np.array([1 / np.sqrt(n_data)]), np.array([n_data - 1.0])
+    alone_level = 1 - 2 * scipy.stats.t.sf(critical, n_data - 1)
+    rates["predicted"] = float(t_power(effect, error, free, level=alone_level)[0])
+    rates |= {f"{name}, found": hits[name][1] / n for name in hits}
+    return rates | {name: hits / n for name, hits in covered.items()}
+
+
+@lru_cache(maxsize=16)
+def _spread(law: str, is_exchangeable: bool) -> float:
+    """Give the standard deviation of a difference."""
+    rng = generator("family spread", law, is_exchangeable)
+    return float(_differences(FAMILY_LAWS[law], 200_000, rng, is_exchangeable).std())
+
+
+def _differences(
+    draw: Callable[[np.random.Generator, tuple[int, ...]], FloatArray],
+    n_data: int,
+    rng: np.random.Generator,
+    is_exchangeable: bool,
+    n_cells: int = 4,
+    n_endpoints: int = 3,
+) -> FloatArray:
+    """Draw (n_cells * n_endpoints, n_data) differences, dependent within an endpoint."""
+    if is_exchangeable:
+        values = draw(rng, (n_endpoints, n_cells + 1, n_data))
+        differences = values[:, 1:] - values[:, :1]
+    else:
+        own = draw(rng, (n_endpoints, n_cells, n_data))
+        differences = own + draw(rng, (n_endpoints, 1, n_data))
+    return differences.reshape(-1, n_data)
 
 
 def false_discoveries(n_data: int, *, n: int, n_tests: int = 20) -> float:

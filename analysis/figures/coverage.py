@@ -55,6 +55,7 @@ def draw_coverage(results: Results) -> Drawn:
             plot_coverage(
                 part[part["protocol"] == protocol],
                 x=factors[0],
+                levels=frame[factors[0]],
                 write_shares=len(panels) <= MAX_LABELLED_PANELS,
                 ax=ax,
             )
@@ -130,6 +131,7 @@ def plot_coverage(
     frame: pd.DataFrame,
     *,
     x: str,
+    levels: pd.Series | None = None,
     sources: Sequence[str] = ("means", "samples", "codes"),
     write_shares: bool = True,
     ax: Axes | None = None,
@@ -146,6 +148,9 @@ def plot_coverage(
         From `summary.coverage_by_cell`, one protocol, one row for each level of x and source.
     x : str
         The factor's column.
+    levels : pandas.Series or None
+        The factor's levels, where panels share an axis and this one may lack some; None: the
+        frame's own.
     sources : sequence of str
     write_shares : bool
         False where panels are too narrow for the shares' text.
@@ -154,7 +159,7 @@ def plot_coverage(
         To `Axes.errorbar`.
     """
     ax = ax or plt.gca()
-    positions = set_factor_axis(ax, frame[x])
+    positions = set_factor_axis(ax, frame[x] if levels is None else levels)
     ceiling = frame.drop_duplicates(x)
     _plot_level_line(ax, positions(ceiling[x]), ceiling["ceiling"])
     _plot_control(ax, frame[frame["source"] == "data"], positions, x)

@@ -1,20 +1,26 @@
 """Paired differences: counts against their control, cells against each other on common seeds.
 
 The primary family is the one declared in docs/study.md, for every sweep: the three endpoints
-`PRIMARY_ENDPOINTS`, each cell that differs from the reference cell in one factor. Holm's method
-covers it as one family. Everything else is exploration, with Benjamini-Hochberg's false discovery
-rate over one frame.
+`PRIMARY_ENDPOINTS`, each cell that differs from the reference cell in one factor, and k* of the
+reference cell's samples against its control. Step-down max-T covers it as one family
+(`analysis.statistics.families`). Everything else is exploration, with Benjamini-Hochberg's
+false discovery rate over one frame.
+
+What cannot differ is not tested: a factor that only says how networks are measured is left out
+for the endpoints that do not depend on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.stats
+from numpy.typing import NDArray
 
 from analysis.frames.cells import (
     COUNT_COLUMNS,
@@ -27,21 +33,52 @@ from analysis.frames.cells import (
 )
 from analysis.frames.reference import reference_cell
 from analysis.load import Results
-from analysis.statistics.hypotheses import (
-    Contrast,
-    benjamini_hochberg,
-    equivalence_test,
-    holm,
-    paired_contrasts,
-)
-from study.results import PRIMARY_ENDPOINTS
-from study.results import endpoint as endpoint_record
+from analysis.statistics.families import Family, judge_family, seed_matrix, sign_test
+from analysis.statistics.hypotheses import Contrast, benjamini_hochberg, paired_contrasts
+from analysis.statistics.intervals import FloatArray, floats
+from study.results import PRIMARY_ENDPOINTS, measured_by
 
-# Differences smaller than this are of no interest: nats for the forward KL, else components.
-# For columns that no endpoint is known of.
-UNKNOWN_MARGIN = 0.05
-# Above this many cells, pairs of neighbouring levels are compared instead of all.
-ALL_PAIRS = 12
+# Counted against the control in the reference cell, as a part of the primary family.
+CONTROL, CONTROLLED = "control", "k_samples_calibrated"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One test of a primary family.
+
+    Parameters
+    ----------
+    cell, reference : str
+        What is compared with what; the reference is a cell or "control".
+    endpoint : str
+    differences : array of shape (n_pairs,)
+        NaN where a trial lacks its partner.
+    seeds : array of shape (n_pairs,)
+        Data seed of each.
+    networks : (frozenset of str, frozenset of str)
+        Training ids of the cell and of the reference; empty for a control.
+    measuring : frozenset of (str, value, value)
+        Columns in which the two are measured differently, with both values.
+    """
+
+    cell: str
+    reference: str
+    endpoint: str
+    differences: FloatArray
+    seeds: NDArray[np.int64]
+    networks: tuple[frozenset[str], frozenset[str]]
+    measuring: frozenset[tuple[str, Any, Any]] = frozenset()
+
+    def is_copy_of(self, other: Comparison) -> bool:
+        """Whether it compares networks that the other one compares, and nothing else."""
+        return (
+            self.endpoint == other.endpoint
+            and (self.reference == CONTROL) == (other.reference == CONTROL)
+            and self.measuring == other.measuring
+            and all(
+                mine <= theirs for mine, theirs in zip(self.networks, other.networks, strict=True)
+            )
+        )
 
 
 def contrasts_by_cell(results: Results, *, level: float = 0.95) -> pd.DataFrame:
@@ -51,9 +88,9 @@ def contrasts_by_cell(results: Results, *, level: float = 0.95) -> pd.DataFrame:
     -------
     pandas.DataFrame
         cell, the factors, source, protocol, the difference in components with its interval,
-        p_value (sign-flip), p_holm (Holm over the cells of a source and protocol), superiority,
-        dz, share_at_ceiling (where it is not 0 the difference is a lower bound), and excess: the
-        mean of k* - K_id, by data seed.
+        p_value (sign-flip), the columns of `judged` (over the cells of a source and protocol),
+        superiority, dz, share_at_ceiling (where it is not 0 the difference is a lower bound), and
+        excess: the mean of k* - K_id, by data seed.
     """
     return _contrasts_by_cell(results, level).copy()
 
@@ -82,8 +119,33 @@ def _contrasts_by_cell(results: Results, level: float) -> pd.DataFrame:
         return pd.DataFrame()
     found = paired_contrasts(differences, level=level)
     frame = pd.DataFrame([_contrast_row(row, one) for row, one in zip(rows, found, strict=True)])
-    families = frame.groupby(["source", "protocol"], sort=False)["p_value"]
-    return frame.assign(p_holm=families.transform(holm))
+    matrix = seed_matrix(differences)
+    groups = frame.groupby(["source", "protocol"], sort=False).indices.values()
+    parts = [judged(judge_family(matrix[rows], level=level), rows) for rows in groups]
+    return frame.join(pd.concat(parts))
+
+
+def judged(family: Family, index: Iterable[int]) -> pd.DataFrame:
+    """Give what a family says of its tests.
+
+    Returns
+    -------
+    pandas.DataFrame
+        p_adjusted (step-down max-T by sign flips), p_skewed (the same by the studentised
+        bootstrap, which holds when the differences are skewed too), low_all and high_all (the
+        simultaneous interval by sign flips), low_skewed and high_skewed (by the bootstrap),
+        critical (the |t| from which on a test is significant beside all others).
+    """
+    columns = {
+        "p_adjusted": family.p_adjusted,
+        "p_skewed": family.p_skewed,
+        "low_all": family.low,
+        "high_all": family.high,
+        "low_skewed": family.low_skewed,
+        "high_skewed": family.high_skewed,
+        "critical": family.critical,
+    }
+    return pd.DataFrame(columns, index=list(index))
 
 
 def _contrast_row(head: dict[str, Any], contrast: Contrast) -> dict[str, Any]:
@@ -117,51 +179,160 @@ def cell_contrasts(
     -------
     pandas.DataFrame
         cell, the factors, reference, endpoint, the mean difference with its interval, p_value
-        (sign-flip), is_primary, p_holm (Holm over the primary family; missing outside it), p_bh
-        (Benjamini-Hochberg over the whole frame), superiority, dz. Empty with one cell.
+        (sign-flip), p_sign (sign test), n_above and n_below (data seeds), is_primary, the columns
+        of `judged` (over the primary family; missing outside it), p_bh (Benjamini-Hochberg over
+        the whole frame), superiority, dz. Endpoints that do not depend on what a cell differs in
+        have no row. Empty with one cell.
     """
     against = reference_cell(results) if reference is None else reference
     heads = {head["cell"]: head for head, _ in by_cell(results, ())}
     if against not in heads:
         return pd.DataFrame()
     rows, differences = [], []
-    tables = {name: _by_seeds(results, name) for name in endpoints}
-    for cell in heads:
-        if cell == against:
-            continue
-        for name, wide in tables.items():
-            delta = wide[cell].to_numpy() - wide[against].to_numpy()
-            n_pairs = int((~np.isnan(delta)).sum())
-            rows.append(
-                heads[cell] | {"reference": against, "endpoint": name, "n_trials": n_pairs}
-            )
-            differences.append((delta, wide.index.get_level_values("data_seed")))
+    for one in _comparisons(results, against, tuple(endpoints)):
+        n_pairs = int((~np.isnan(one.differences)).sum())
+        head = {"reference": against, "endpoint": one.endpoint, "n_trials": n_pairs}
+        rows.append(heads[one.cell] | head | _signs(one))
+        differences.append((one.differences, one.seeds))
     if not rows:
         return pd.DataFrame()
     found = paired_contrasts(differences, level=level)
     frame = pd.DataFrame([_contrast_row(row, one) for row, one in zip(rows, found, strict=True)])
-    near = _differ_in_one(results, against)
-    primary = frame["endpoint"].isin(PRIMARY_ENDPOINTS) & frame["cell"].isin(near)
+    family = primary_family(results, against, level=level).drop(columns="reference")
+    frame = frame.merge(family, on=["cell", "endpoint"], how="left", sort=False)
     return frame.assign(
-        is_primary=primary,
-        p_holm=holm(frame["p_value"].where(primary)),
-        p_bh=benjamini_hochberg(frame["p_value"]),
+        is_primary=frame["p_adjusted"].notna(), p_bh=benjamini_hochberg(frame["p_value"])
     )
 
 
-def _differ_in_one(results: Results, reference: str) -> set[str]:
+def _signs(one: Comparison) -> dict[str, Any]:
+    """Count the data seeds above and below zero, with the sign test."""
+    row = seed_matrix([(one.differences, one.seeds)])[0]
+    above, below = int((row > 0).sum()), int((row < 0).sum())
+    return {"n_above": above, "n_below": below, "p_sign": sign_test(row)}
+
+
+def primary_family(
+    results: Results, reference: str | None = None, *, level: float = 0.95
+) -> pd.DataFrame:
+    """Judge a sweep's primary family.
+
+    Returns
+    -------
+    pandas.DataFrame
+        cell, reference ("control" for the count against it), endpoint, and the columns of
+        `judged`. Empty where there is nothing to compare.
+    """
+    against = reference_cell(results) if reference is None else reference
+    return _primary_family(results, against, level).copy()
+
+
+@lru_cache(maxsize=4)
+def _primary_family(results: Results, reference: str, level: float) -> pd.DataFrame:
+    return judge_comparisons(primary_comparisons(results, reference), level=level)
+
+
+def family_alpha(results: Results) -> float:
+    """Give the level at which one test of the primary family is judged, beside all the others.
+
+    Returns
+    -------
+    float
+        Two-sided level of a t test with the family's critical value; NaN where the design cannot
+        reject.
+    """
+    critical = primary_family(results)["critical"].dropna()
+    n_data = done_trials(results.trials)["data_seed"].nunique()
+    if critical.empty or n_data < 2:
+        return float("nan")
+    return float(2 * scipy.stats.t.sf(critical.median(), n_data - 1))
+
+
+def judge_comparisons(tests: Sequence[Comparison], *, level: float = 0.95) -> pd.DataFrame:
+    """Judge comparisons as one family; data seeds of the same number are flipped together."""
+    names = ["cell", "reference", "endpoint"]
+    frame = pd.DataFrame([{name: getattr(one, name) for name in names} for one in tests],
+                         columns=names)  # fmt: skip
+    matrix = seed_matrix([(one.differences, one.seeds) for one in tests])
+    return frame.join(judged(judge_family(matrix, level=level), frame.index))
+
+
+def primary_comparisons(results: Results, reference: str | None = None) -> list[Comparison]:
+    """List the tests of a sweep's primary family."""
+    against = reference_cell(results) if reference is None else reference
+    near = cells_near(results, against)
+    tests = [one for one in _comparisons(results, against, PRIMARY_ENDPOINTS) if one.cell in near]
+    return [*_control_comparison(results, against), *tests]
+
+
+def _control_comparison(results: Results, cell: str) -> list[Comparison]:
+    """Set k* of a cell's samples beside k* of its control; empty where one is not counted."""
+    done = done_trials(results.trials)
+    rows = done[done["cell"] == cell]
+    delta = floats(rows[CONTROLLED] - rows["k_data_calibrated"])
+    if np.isnan(delta).all():
+        return []
+    seeds = rows["data_seed"].to_numpy(np.int64)
+    networks = (frozenset(rows["training_id"]), frozenset[str]())
+    return [Comparison(cell, CONTROL, CONTROLLED, delta, seeds, networks)]
+
+
+def _comparisons(
+    results: Results, reference: str, endpoints: tuple[str, ...]
+) -> Iterable[Comparison]:
+    """Pair every cell with the reference cell, but for what cannot differ."""
+    heads = {str(row["cell"]): row for _, row in cells(results).iterrows()}
+    tables = {name: by_seeds(results, name) for name in endpoints}
+    networks = done_trials(results.trials).groupby("cell")["training_id"].agg(frozenset)
+    for cell, row in heads.items():
+        if cell == reference or cell not in networks:
+            continue
+        apart = _apart(results, row, heads[reference])
+        for name, wide in tables.items():
+            if is_measured_alike(name, apart):
+                continue
+            delta = wide[cell].to_numpy() - wide[reference].to_numpy()
+            seeds = wide.index.get_level_values("data_seed").to_numpy(np.int64)
+            pair = (networks[cell], networks[reference])
+            how = frozenset(
+                (column, row[column], heads[reference][column])
+                for column in apart.intersection(measured_by(name))
+            )
+            yield Comparison(cell, reference, name, delta, seeds, pair, how)
+
+
+def _apart(results: Results, row: pd.Series, other: pd.Series) -> set[str]:
+    """Name the factors in which two cells differ."""
+    return {
+        name
+        for name in results.manifest.factors
+        if row[name] is not other[name] and not bool(row[name] == other[name])
+    }
+
+
+def is_measured_alike(endpoint: str, factors: set[str]) -> bool:
+    """Whether factors say only how an endpoint is measured that does not depend on them."""
+    counting = measured_by()
+    return bool(factors) and all(
+        name in counting and name not in measured_by(endpoint) for name in factors
+    )
+
+
+def cells_near(results: Results, reference: str) -> set[str]:
     """Name the cells that differ from the reference cell in one factor.
 
     A factor that others determine (axes that move together) does not count as another.
     """
     frame = cells(results)
     factors = independent_factors(frame, results.manifest.factors)
+    if not factors:
+        return set()
     base = frame.loc[frame["cell"] == reference, factors].iloc[0]
     apart = pd.DataFrame({name: frame[name] != base[name] for name in factors})
     return set(frame.loc[apart.fillna(True).sum(axis=1) == 1, "cell"])
 
 
-def _by_seeds(results: Results, endpoint: str) -> pd.DataFrame:
+def by_seeds(results: Results, endpoint: str) -> pd.DataFrame:
     """Lay an endpoint out with a row for each (data seed, init seed) and a column for each cell.
 
     Sample seeds are averaged; missing where a cell lacks the pair.
@@ -218,89 +389,3 @@ def paired_counts(results: Results, source: str, protocol: str) -> pd.DataFrame:
     frame = frame.reset_index().join(heads, on="cell")
     frame["n_trials"] = frame["n_trials"].astype(int)
     return frame[[*factors, "cell", "data_seed", *columns]]
-
-
-def margin_of(endpoint: str) -> float:
-    """Return the smallest difference of interest, as the endpoint's record has it."""
-    record = endpoint_record(endpoint)
-    return record.margin if record else UNKNOWN_MARGIN
-
-
-def equivalence(
-    results: Results, endpoint: str, margin: float | None = None, *, alpha: float = 0.05
-) -> pd.DataFrame:
-    """Test which cells do not differ by more than a margin, on their common seeds.
-
-    Pairs of cells that differ in one factor are compared; above 12 cells only neighbouring levels.
-    "Flat over a set of cells" is claimed when every pair in it is equivalent: then no adjustment
-    for many tests is due, since each must be passed.
-
-    Parameters
-    ----------
-    results : Results
-    endpoint : str
-        A numeric column of the trials table.
-    margin : float or None
-        In the endpoint's units; None: `margin_of`.
-    alpha : float
-
-    Returns
-    -------
-    pandas.DataFrame
-        factor, cell, other, from_level, to_level, difference (other less cell), low90, high90
-        (level 1 - 2 alpha), margin, p, equivalent, n_data, interval, level.
-    """
-    bound = margin_of(endpoint) if margin is None else margin
-    return _equivalence(results, endpoint, bound, alpha).copy()
-
-
-# The table and the answer ask for the same thousands of tests.
-@lru_cache(maxsize=8)
-def _equivalence(results: Results, endpoint: str, bound: float, alpha: float) -> pd.DataFrame:
-    wide = _by_seeds(results, endpoint)
-    seeds = wide.index.get_level_values("data_seed")
-    columns = dict(zip(wide, wide.to_numpy().T, strict=True))
-    rows = []
-    for factor, cell, other, values in _neighbours(results):
-        if cell not in columns or other not in columns:
-            continue
-        delta = columns[other] - columns[cell]
-        test = equivalence_test(delta, seeds, margin=bound, alpha=alpha)
-        rows.append(
-            {
-                "factor": factor,
-                "cell": cell,
-                "other": other,
-                "from_level": values[0],
-                "to_level": values[1],
-                "difference": test.difference,
-                "low90": test.low,
-                "high90": test.high,
-                "margin": bound,
-                "p": test.p_value,
-                "equivalent": bool(test.p_value < alpha),
-                "n_data": test.n_clusters,
-                "interval": "t" if test.n_clusters > 1 else "none",
-                "level": 1 - 2 * alpha if test.n_clusters > 1 else float("nan"),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _neighbours(results: Results) -> list[tuple[str, str, str, tuple[Any, Any]]]:
-    """List (factor, cell, other cell, their levels) of cells that differ in one factor."""
-    frame = cells(results)
-    factors = independent_factors(frame, results.manifest.factors)
-    pairs = []
-    for factor in factors:
-        rest = [name for name in factors if name != factor]
-        slim = frame[["cell", *factors]]
-        groups = [slim] if not rest else [g for _, g in slim.groupby(rest, sort=False)]
-        for group in groups:
-            rows = list(group.drop_duplicates(factor).sort_values(factor)[["cell", factor]].values)
-            if len(frame) <= ALL_PAIRS:
-                chosen = list(combinations(rows, 2))
-            else:
-                chosen = list(pairwise(rows))
-            pairs += [(factor, str(a[0]), str(b[0]), (a[1], b[1])) for a, b in chosen]
-    return pairs

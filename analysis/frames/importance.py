@@ -16,8 +16,10 @@ in arbitrary subspaces", https://doi.org/10.24963/ijcai.2023/488
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -26,11 +28,14 @@ import pandas as pd
 import scipy.stats
 
 from analysis.frames.cells import cells, done_trials, independent_factors
+from analysis.frames.contrasts import is_measured_alike
+from analysis.frames.reference import reference_cell
 from analysis.load import Results
 from analysis.statistics.balanced import balanced_core, factorial_sums
-from analysis.statistics.intervals import FloatArray
+from analysis.statistics.intervals import FloatArray, jackknife_half_width
 from study.results import endpoint as endpoint_record
 
+Scale = Literal["raw", "log"]
 # Nested in the data seed.
 INNER_SEEDS = ("init_seed", "sample_seed", "detection_seed")
 DATA, INIT, ERROR, DUMMY = "data seed", "other seeds", "cells x data seed", "noise (dummy)"
@@ -38,8 +43,8 @@ DATA, INIT, ERROR, DUMMY = "data seed", "other seeds", "cells x data seed", "noi
 PED_ROWS = 1000
 FANOVA_ROWS, FANOVA_TREES, FANOVA_DEPTH = 150, 16, 8
 ANOVA_COLUMNS = (
-    "endpoint", "term", "df", "sum_sq", "f", "p", "eta_sq", "omega_sq", "error", "n_data",
-    "n_init", "n_trials", "n_dropped",
+    "endpoint", "scale", "term", "df", "sum_sq", "f", "p", "eta_sq", "omega_sq", "low", "high",
+    "interval", "level", "error", "n_data", "n_init", "n_trials", "n_dropped", "left_out",
 )  # fmt: skip
 IMPORTANCE_COLUMNS = (
     "endpoint", "factor", "evaluator", "importance", "low", "high", "is_dummy", "interval",
@@ -47,48 +52,108 @@ IMPORTANCE_COLUMNS = (
 )  # fmt: skip
 
 
-def anova(results: Results, endpoint: str) -> pd.DataFrame:
+def anova(
+    results: Results, endpoint: str, *, scale: Scale = "raw", level: float = 0.95
+) -> pd.DataFrame:
     """Analyse the variance of a balanced factorial with data seeds as random blocks.
 
     Each factor and interaction is tested against cells x data seeds, that against the trials
-    inside (other seeds). Factors that are not fully crossed are one term, "cell". The F test of
-    cells takes differences between cells to vary equally (sphericity); the sign-flip tests of
-    `contrasts.cell_contrasts` do not.
+    inside (other seeds). Where factors are not fully crossed, the levels that leave gaps are left
+    out; where that leaves no grid, all cells are one term, "cell". The F test of cells takes
+    differences between cells to vary equally (sphericity); the families of
+    `contrasts.cell_contrasts` do not. A measuring factor is left out for an endpoint that does not
+    depend on it.
 
     Parameters
     ----------
     results : Results
     endpoint : str
         A numeric column of the trials table.
+    scale : "raw" or "log"
+        Shares of variance belong to a scale: where spreads grow with the mean, the raw ones are
+        those of the few cells with the largest means.
+    level : float
+        Of the intervals of omega squared.
 
     Returns
     -------
     pandas.DataFrame
-        endpoint, term, df, sum_sq, f, p, eta_sq, omega_sq (less than 0 is none), error (the term
-        it is tested against), n_data, n_init (trials a cell and data seed), n_trials, n_dropped
-        (outside the balanced core). Empty below 2 cells or 2 data seeds.
+        endpoint, scale, term, df, sum_sq, f, p, eta_sq, omega_sq (less than 0 is none), low and
+        high (of omega squared, by the jackknife over data seeds), interval, level, error (the
+        term it is tested against), n_data, n_init (trials a cell and data seed), n_trials,
+        n_dropped (outside the balanced core), left_out (levels). Empty below 2 cells or 2 data
+        seeds, and on the log scale where a value is not positive.
     """
     design = _design(results, endpoint)
-    if design is None:
+    if design is None or (scale == "log" and not (design.values > 0).all()):
         return pd.DataFrame(columns=list(ANOVA_COLUMNS))
-    names, values, n_dropped = design
-    frame = _anova_rows(names, values)
+    values = np.log(design.values) if scale == "log" else design.values
+    frame = _anova_rows(design.names, values)
+    limits = _omega_limits(design.names, values, frame, level)
     return frame.assign(
         endpoint=endpoint,
+        scale=scale,
+        **limits,
         n_data=values.shape[-2],
         n_init=values.shape[-1],
         n_trials=values.size,
-        n_dropped=n_dropped,
+        n_dropped=design.n_dropped,
+        left_out=design.left_out,
     )[list(ANOVA_COLUMNS)]
 
 
-def _design(results: Results, endpoint: str) -> tuple[list[str], FloatArray, int] | None:
+def _omega_limits(
+    names: list[str], values: FloatArray, frame: pd.DataFrame, level: float
+) -> dict[str, Any]:
+    """Put limits around omega squared by leaving out one data seed at a time."""
+    n = values.shape[-2]
+    if n < 3:
+        return {"low": np.nan, "high": np.nan, "interval": "none", "level": np.nan}
+    left_out = np.stack(
+        [_anova_rows(names, np.delete(values, i, axis=-2))["omega_sq"] for i in range(n)]
+    )
+    half = jackknife_half_width(left_out, level)
+    return {
+        "low": np.clip(frame["omega_sq"] - half, 0, 1),
+        "high": np.clip(frame["omega_sq"] + half, 0, 1),
+        "interval": "jackknife",
+        "level": level,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Design:
+    """An endpoint as factors x data seeds x trials.
+
+    Parameters
+    ----------
+    names : list of str
+        One for each of the first axes of `values`.
+    values : array
+        Axes: the factors, data seeds, trials inside.
+    n_dropped : int
+        Trials outside the balanced core.
+    left_out : str
+        Levels without which the grid is complete.
+    """
+
+    names: list[str]
+    values: FloatArray
+    n_dropped: int
+    left_out: str = ""
+
+
+def _design(results: Results, endpoint: str) -> _Design | None:
     """Arrange an endpoint as factors x data seeds x trials; None where there is no factorial."""
-    done = done_trials(results.trials)
-    factors = independent_factors(cells(results), results.manifest.factors)
+    done = _moved_by_factors(results, endpoint)
+    frame = cells(results)
+    frame = frame[frame["cell"].isin(done["cell"])]
+    factors = independent_factors(frame, results.manifest.factors)
     if done.empty or not factors:
         return None
-    rows = done.assign(value=done[endpoint].astype("Float64").astype(float))
+    gaps, left_out = _gaps(frame[["cell", *factors]], factors)
+    rows = done[~done["cell"].isin(gaps)]
+    rows = rows.assign(value=rows[endpoint].astype("Float64").astype(float))
     inner = [name for name in INNER_SEEDS if name not in results.manifest.factors]
     rows["replicate"] = rows.groupby(inner, sort=False).ngroup()
     core = balanced_core(rows, "value", ["cell", "data_seed", "replicate"])
@@ -98,15 +163,54 @@ def _design(results: Results, endpoint: str) -> tuple[list[str], FloatArray, int
     levels = [pd.factorize(kept[name]) for name in factors]
     shape = tuple(len(names) for _, names in levels)
     if np.prod(shape) != len(kept) or kept.duplicated().any():
-        return ["cell"], core.values, core.n_dropped
+        return _Design(["cell"], core.values, core.n_dropped)
     values = np.empty((*shape, *core.values.shape[1:]))
     values[tuple(codes for codes, _ in levels)] = core.values
     used = [axis for axis, size in enumerate(shape) if size > 1]
-    return (
+    return _Design(
         [factors[i] for i in used],
         values.reshape(*(shape[i] for i in used), *values.shape[len(shape) :]),
         core.n_dropped,
+        left_out,
     )
+
+
+def _moved_by_factors(results: Results, endpoint: str) -> pd.DataFrame:
+    """Take the finished trials, of a factor that cannot move the endpoint only one level."""
+    done = done_trials(results.trials)
+    reference = done[done["cell"] == reference_cell(results)]
+    for name in results.manifest.factors:
+        if is_measured_alike(endpoint, {name}) and len(reference):
+            done = done[done[name] == reference[name].iloc[0]]
+    return done
+
+
+def _gaps(frame: pd.DataFrame, factors: list[str]) -> tuple[set[str], str]:
+    """Find the cells without which the others are fully crossed, level by level.
+
+    The level that lacks the largest share of its combinations goes first. Nothing is left out
+    where that would take more than half of the cells, or a factor's last but one level.
+    """
+    kept = frame
+    left_out: list[str] = []
+    while True:
+        n_levels = {name: kept[name].nunique() for name in factors}
+        size = math.prod(n_levels.values())
+        n_missing = size - len(kept.drop_duplicates(factors))
+        if n_missing == 0:
+            gone = set(frame["cell"]) - set(kept["cell"])
+            return gone, ", ".join(left_out)
+        shares = {
+            (name, level): 1 - len(rows.drop_duplicates(factors)) * n_levels[name] / size
+            for name in factors
+            if n_levels[name] > 2
+            for level, rows in kept.groupby(name, sort=False)
+        }
+        if not shares or len(kept) <= len(frame) / 2:
+            return set(), ""
+        name, level = max(shares, key=lambda key: shares[key])
+        kept = kept[kept[name] != level]
+        left_out.append(f"{name}={level}")
 
 
 def _anova_rows(names: list[str], values: FloatArray) -> pd.DataFrame:
@@ -157,7 +261,7 @@ def importances(results: Results, endpoint: str, *, level: float = 0.95) -> pd.D
     design = _design(results, endpoint)
     if design is None:
         return pd.DataFrame(columns=list(IMPORTANCE_COLUMNS))
-    names, values, _ = design
+    names, values = design.names, design.values
     noise = _dummy(values.shape)
     parts = [_omega(names, values, noise, level)]
     record = endpoint_record(endpoint)
@@ -208,8 +312,7 @@ def _jackknifed(shares: Any, values: FloatArray, noise: FloatArray, level: float
         left_out = pd.DataFrame(
             [shares(np.delete(values, i, axis=-2), np.delete(noise, i, axis=-2)) for i in range(n)]
         )
-        error = np.sqrt((n - 1) ** 2 / n * left_out.var(ddof=1))
-        half = scipy.stats.t.ppf(0.5 + level / 2, n - 1) * error
+        half = pd.Series(jackknife_half_width(left_out.to_numpy(), level), index=left_out.columns)
     else:
         half = pd.Series(np.nan, index=list(whole))
     frame = pd.Series(whole, name="importance").rename_axis("factor").reset_index()

@@ -14,7 +14,7 @@ import pandas as pd
 import scipy.stats
 
 from analysis.frames.cells import done_trials
-from analysis.frames.contrasts import margin_of
+from analysis.frames.equivalence import margin_of
 from analysis.frames.reference import reference_cell
 from analysis.frames.variance import nested_array
 from analysis.load import Results
@@ -37,6 +37,7 @@ def power_curve(
     n_data: Sequence[int] = N_DATA,
     n_init: Sequence[int] = N_INIT,
     level: float = 0.95,
+    alpha: float | None = None,
 ) -> pd.DataFrame:
     """Give the power to tell two cells apart, from this sweep's variance components.
 
@@ -46,11 +47,13 @@ def power_curve(
     endpoint : str
         A numeric column of the trials table.
     effect : float or None
-        The true difference, in the endpoint's units; None: twice `contrasts.margin_of`.
+        The true difference, in the endpoint's units; None: twice `equivalence.margin_of`.
     n_data, n_init : sequence of int
         Seeds to consider; n_data of 2 or more.
     level : float
-        Of the interval whose half width is given; the test's level is 1 - level.
+        Of the interval whose half width is given.
+    alpha : float or None
+        Level of the test; None: 1 - level. A family's is `contrasts.family_alpha`.
 
     Returns
     -------
@@ -72,7 +75,8 @@ def power_curve(
     for variance in components:
         error = np.sqrt((variance[0] + variance[1] / trainings) / seeds)
         free = (seeds - 1) * (2 if design == "unpaired" else 1)
-        powers.append(t_power(size, error, free, level=level))
+        test_level = level if alpha is None else 1 - alpha
+        powers.append(t_power(size, error, free, level=test_level))
         widths.append(scipy.stats.t.ppf(0.5 + level / 2, free) * error)
     return pd.DataFrame(
         {

@@ -28,7 +28,16 @@ from analysis.frames.cells import (
     named_rows,
     owed_trials,
 )
-from analysis.frames.contrasts import cell_contrasts, contrasts_by_cell, equivalence, paired_counts
+from analysis.frames.contrasts import (
+    cell_contrasts,
+    contrasts_by_cell,
+    family_alpha,
+    is_measured_alike,
+    paired_counts,
+    primary_comparisons,
+    primary_family,
+)
+from analysis.frames.equivalence import equivalence
 from analysis.frames.importance import anova, importances
 from analysis.frames.power import power_curve
 from analysis.frames.profiles import interquartile_means, performance_profile
@@ -62,11 +71,13 @@ __all__ = [
     "done_trials",
     "endpoints_by_cell",
     "equivalence",
+    "family_alpha",
     "first_trials_with_points",
     "importances",
     "independent_factors",
     "interquartile_means",
     "interval_row",
+    "is_measured_alike",
     "is_original_setting",
     "is_the_original",
     "losses_by_epoch",
@@ -76,6 +87,8 @@ __all__ = [
     "paired_counts",
     "performance_profile",
     "power_curve",
+    "primary_comparisons",
+    "primary_family",
     "recall_and_spurious",
     "reference_cell",
     "report_against_replication",

@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.frames import summary
 from analysis.load import Results
-from analysis.page import evidence
+from analysis.page import evidence, verdicts
 from analysis.statistics import intervals as stats
 from analysis.wording import notes as captions
 from analysis.wording.names import name_of
@@ -27,9 +27,10 @@ def sentences(results: Results) -> list[str]:
     if coverage.empty:
         return [captions.denominators(results), "No trial finished, so nothing was measured."]
     found = [captions.denominators(results), *_ceiling(coverage), *_control(results, coverage)]
-    found += _contrast(results)
+    found += verdicts.control(results)
     found += _trend(results, summary.endpoints_by_cell(results))
-    found += evidence.differences(results) + evidence.flat_ranges(results)
+    found += verdicts.differences(results) + evidence.flat_ranges(results)
+    found += evidence.lost_modes(results) + evidence.factor_shares(results)
     found += evidence.seed_shares(results) + evidence.seeds_for(results)
     if summary.is_the_original(results):
         found += _replication(results)
@@ -78,26 +79,6 @@ def _control(results: Results, coverage: pd.DataFrame) -> list[str]:
     return ["On true data themselves, mean coverage is " + " and ".join(found) + f"{tail}."]
 
 
-def _contrast(results: Results) -> list[str]:
-    """Compare samples with the control by the calibrated protocol, in the reference cell."""
-    contrasts = summary.contrasts_by_cell(results)
-    if contrasts.empty:
-        return []
-    cell = summary.reference_cell(results)
-    rows = contrasts[(contrasts["cell"] == cell) & (contrasts["source"] == "samples")]
-    found = []
-    for row in summary.named_rows(rows[rows["protocol"] == "calibrated"]):
-        where = f" in the cell {cell}" if "=" in cell else ""
-        more = "more" if row.estimate >= 0 else "fewer"
-        text = f"Samples{where} take {abs(row.estimate):.1f} components {more} than their control"
-        text += f" ({interval_text(row)}"
-        text += f"; sign-flip p = {row.p_value:.2g})" if row.p_value == row.p_value else ")"
-        if row.share_at_ceiling > 0:
-            text += f"; {row.share_at_ceiling:.0%} of the counts are at the ceiling"
-        found.append(text + ".")
-    return found
-
-
 def interval_text(row: Any, *, digits: int = 1) -> str:
     """Write an interval with its kind: "95% BCa bootstrap interval 6.9 to 9.1, 10 data seeds"."""
     low, high, level, kind = row.low, row.high, row.level, stats.KIND_TEXT[row.interval]
@@ -115,6 +96,8 @@ def _trend(results: Results, endpoints: pd.DataFrame) -> list[str]:
     """Name the best and the worst cell of each primary endpoint, with their intervals."""
     found = []
     for name, rows in endpoints.dropna(subset=["estimate"]).groupby("endpoint", sort=False):
+        if summary.is_measured_alike(str(name), set(results.manifest.factors)):
+            rows = rows[rows["cell"] == summary.reference_cell(results)]
         rows = rows.sort_values("estimate")
         first, *_, last = summary.named_rows(rows.iloc[[0, -1]])
         short = name_of(str(name)).split(" (")[0]

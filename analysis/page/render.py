@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import importlib.resources
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ import jinja2
 import pandas as pd
 
 from analysis.load import Manifest, Results
-from analysis.page import answer
+from analysis.page import across, answer
 from analysis.page.cells import CellPage, packed
 from analysis.tables.tables import Table
 from analysis.wording import notes as captions
@@ -73,6 +73,21 @@ class SweepEntry:
     cells: Sequence[CellPage]
     provenance: Sequence[tuple[str, str]]
     sweep_text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AcrossEntry:
+    """What a page over several sweeps says of them together."""
+
+    sentences: Sequence[str]
+    table: TableEntry | None
+
+
+def across_entry(sweeps: Mapping[str, Results]) -> AcrossEntry:
+    """Gather what the page says of several sweeps together."""
+    table = across.table(sweeps)
+    entry = None if table is None else table_entry("across", table)
+    return AcrossEntry(across.sentences(sweeps), entry)
 
 
 def sweep_entry(
@@ -189,7 +204,7 @@ def _library(package: str, path: str) -> str:
     return packed(importlib.resources.files(package).joinpath(path).read_bytes())
 
 
-def render_page(sweeps: Sequence[SweepEntry]) -> str:
+def render_page(sweeps: Sequence[SweepEntry], together: AcrossEntry | None = None) -> str:
     """Write the page of one or several sweeps.
 
     Returns
@@ -219,7 +234,7 @@ def render_page(sweeps: Sequence[SweepEntry]) -> str:
         "script": (_HERE / "page.js").read_text(encoding="utf-8"),
     }
     template = environment.get_template("report.html.j2")
-    return template.render(sweeps=sweeps, libraries=libraries, **context)
+    return template.render(sweeps=sweeps, together=together, libraries=libraries, **context)
 
 
 def _names(sweeps: Sequence[SweepEntry]) -> str:

@@ -94,7 +94,7 @@ def sign_flip_tests(
     -------
     array of shape (n_tests,)
     """
-    signs = _sign_patterns(differences.shape[1], n_resamples, seed)
+    signs = sign_patterns(differences.shape[1], n_resamples, seed)
     p_values = np.empty(len(differences))
     for index, row in enumerate(differences):
         means = np.abs(signs @ row)
@@ -104,7 +104,20 @@ def sign_flip_tests(
 
 
 @lru_cache(maxsize=16)
-def _sign_patterns(n: int, n_resamples: int, seed: int) -> FloatArray:
+def sign_patterns(n: int, n_resamples: int = RANDOM_FLIPS, seed: int = 0) -> FloatArray:
+    """List sign patterns of n differences, the observed one (all +1) first.
+
+    Parameters
+    ----------
+    n : int
+    n_resamples, seed : int
+        How many random patterns are drawn above 15 differences, and from which seed.
+
+    Returns
+    -------
+    array of shape (n_patterns, n)
+        All of them for n <= 15, but for their opposites, which give the same two-sided statistic.
+    """
     if n <= EXACT_CLUSTERS:
         # A pattern and its opposite give the same statistic: half of them are enough.
         flips = (np.arange(2 ** (n - 1))[:, None] >> np.arange(n)) & 1

@@ -237,6 +237,24 @@ def t_limits(mean: Any, sd: Any, n: Any, *, level: float = 0.95) -> tuple[Any, A
     return mean - half, mean + half
 
 
+def jackknife_half_width(left_out: FloatArray, level: float = 0.95) -> FloatArray:
+    """Return half the width of Student's interval from estimates without one cluster each.
+
+    Parameters
+    ----------
+    left_out : array of shape (n_clusters, ...)
+        The estimate without each cluster in turn; 2 clusters or more.
+    level : float
+
+    Returns
+    -------
+    array of shape (...)
+    """
+    n = len(left_out)
+    error = np.sqrt((n - 1) ** 2 / n * np.var(left_out, axis=0, ddof=1))
+    return np.asarray(scipy.stats.t.ppf(0.5 + level / 2, n - 1) * error)
+
+
 def expanded_level(level: float, n: int) -> float:
     """Widen a bootstrap's nominal level so that a mean of n normal values keeps `level`.
 

@@ -13,6 +13,7 @@ from analysis.frames.adaptive import search_of, suggestions
 from analysis.load import Results
 from analysis.tables.checks import nulls, theory
 from analysis.tables.counting import certainty, excess
+from analysis.tables.lost_modes import lost_modes, recall_odds
 from analysis.tables.outside import outside
 from analysis.tables.provenance import compute, failures, provenance
 from analysis.tables.table import (
@@ -160,15 +161,17 @@ def contrasts(results: Results) -> Table:
     shown["at ceiling"] = [f"{share:.0%}" for share in frame["share_at_ceiling"]]
     shown["k* less control"] = [estimate_text(row, digits=1) for _, row in frame.iterrows()]
     shown["P(> control)"] = [decimal(value) for value in frame["superiority"]]
+    shown["all at once"] = [_family_text(row, digits=1) for row in summary.named_rows(frame)]
     shown["p"] = [p_text(value) for value in frame["p_value"]]
-    shown["p (Holm)"] = [p_text(value) for value in frame["p_holm"]]
+    shown["p (family)"] = [p_text(value) for value in frame["p_adjusted"]]
+    shown["p (family, skew)"] = [p_text(value) for value in frame["p_skewed"]]
     shown["data seeds"] = frame["n_data"].astype(str)
     return Table(
         "Counts against their control",
         f"Mean difference in components [low, high]. {captions.intervals(frame, what='Brackets')} "
-        "p: two-sided sign-flip test over data-seed means (exact up to 15); Holm over the cells "
-        "of each source and protocol. P(> control): share of data seeds above their control, "
-        "ties half. With counts at the ceiling the difference is a lower bound.",
+        f"{captions.FAMILY} Family: the cells of each source and protocol. P(> control): share of "
+        "data seeds above their control, ties half. With counts at the ceiling the difference is "
+        "a lower bound.",
         frame,
         shown,
     )
@@ -209,6 +212,13 @@ def _number(value: float, column: str) -> str:
     return f"{value:.0f}" if column.startswith("k_") else f"{value:.4f}"
 
 
+def _family_text(row: Any, *, digits: int) -> str:
+    """Write a simultaneous interval; a dash outside the family."""
+    if not np.isfinite(row.low_all):
+        return "-"
+    return f"[{row.low_all:.{digits}f}, {row.high_all:.{digits}f}]"
+
+
 def differences(results: Results) -> Table:
     """Every cell against the reference cell on common seeds: the primary endpoints."""
     frame = summary.cell_contrasts(results)
@@ -219,19 +229,25 @@ def differences(results: Results) -> Table:
     shown["difference"] = [estimate_text(row, digits=3) for _, row in frame.iterrows()]
     shown["P(> reference)"] = [decimal(value) for value in frame["superiority"]]
     shown["dz"] = [decimal(value) for value in frame["dz"]]
+    shown["all at once"] = [_family_text(row, digits=3) for row in summary.named_rows(frame)]
+    shown["above / below"] = [f"{r.n_above} / {r.n_below}" for r in summary.named_rows(frame)]
     shown["p"] = [p_text(value) for value in frame["p_value"]]
-    shown["p (Holm)"] = [p_text(value) for value in frame["p_holm"]]
+    shown["p (signs)"] = [p_text(value) for value in frame["p_sign"]]
+    shown["p (family)"] = [p_text(value) for value in frame["p_adjusted"]]
+    shown["p (family, skew)"] = [p_text(value) for value in frame["p_skewed"]]
     shown["p (FDR)"] = [p_text(value) for value in frame["p_bh"]]
     shown["data seeds"] = frame["n_data"].astype(str)
     return Table(
         "Primary endpoints against the reference cell",
         f"Mean difference from {cell_text(frame['reference'].iloc[0])} [low, high], paired "
-        f"by data and init seed. {captions.intervals(frame, what='Brackets')} p: two-sided "
-        "sign-flip test over data-seed means (exact up to 15). Holm: over the primary family, "
-        "which is the cells that differ from the reference in one factor; FDR: "
-        "Benjamini-Hochberg over all rows. P(> reference): share of data seeds above, ties half. "
-        "dz: mean over standard deviation of the data seeds' differences. Failed trials are in no "
-        "pair; the headline's 'all planned' gives their range. "
+        f"by data and init seed. {captions.intervals(frame, what='Brackets')} {captions.FAMILY} "
+        "Family: the cells that differ from the reference in one factor, and the reference's k* "
+        "against its control; an endpoint is left out where it does not depend on what differs. "
+        "FDR: Benjamini-Hochberg over all rows. Above / below: data seeds by the sign of their "
+        "difference; p (signs): two-sided sign test, which holds for every law. P(> reference): "
+        "share of data seeds above, ties half. dz: mean over standard deviation of the data "
+        "seeds' differences. Failed trials are in no pair; the headline's 'all planned' gives "
+        "their range. "
         f"{captions.density_note(results)}{captions.recall_note(results)}"
         f"{captions.denominators(results)}",
         frame,
@@ -355,6 +371,8 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "replication": replication,
     "variance": variance,
     "anova": anova,
+    "lost_modes": lost_modes,
+    "recall_odds": recall_odds,
     "nulls": nulls,
     "search": search,
     "theory": theory,
@@ -375,6 +393,8 @@ DESIGN_TABLES = (
     "outside",
     "variance",
     "anova",
+    "lost_modes",
+    "recall_odds",
 )
 # The study's own numbering; some numbers are several tables.
 NUMBERS: dict[str, tuple[str, ...]] = {
@@ -388,4 +408,5 @@ NUMBERS: dict[str, tuple[str, ...]] = {
     "T5": ("nulls",),
     "T6": ("compute", "provenance", "failures"),
     "T7": ("theory",),
+    "T8": ("lost_modes", "recall_odds"),
 }

@@ -59,6 +59,12 @@ SHORT_NAMES = {
     "n_samples": "n trained",
 }
 
+TRAIT_NAMES = {
+    "weight": "weight",
+    "separation": "separation (standard deviations)",
+    "variance": "variance (squared data units)",
+}
+
 
 def name_of(column: str) -> str:
     """Give a column's name for people, units included."""

@@ -13,6 +13,15 @@ from analysis.load import Results
 from analysis.statistics import intervals as stats
 from analysis.wording.names import short_name, source_name
 
+# How a family of paired tests is judged; the tables' captions name the family.
+FAMILY = (
+    "p: two-sided sign-flip test over data-seed means (exact up to 15 data seeds). p (family): "
+    "step-down max-T by joint sign flips, for the whole family at 5 %; it supposes that the two "
+    "values of a data seed could be exchanged if nothing differed. p (family, skew): step-down "
+    "max-T by the studentised bootstrap, which supposes no symmetry and is cautious with few data "
+    "seeds. All at once: 95 % interval that holds for the whole family together."
+)
+
 
 def denominators(results: Results) -> str:
     """Say how many trials were planned and what became of them."""
@@ -28,7 +37,11 @@ def denominators(results: Results) -> str:
         f"{missing} not yet run" * (missing > 0),
         _infinite(results),
     ]
-    return "; ".join([text, *filter(None, lost)]) + "."
+    text = "; ".join([text, *filter(None, lost)]) + "."
+    if results.copies:
+        named = ", ".join(f"{cell} ({other})" for cell, other in results.copies.items())
+        text += f" Left out, because they are another cell in other words: {named}."
+    return text
 
 
 def _infinite(results: Results) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -13,6 +14,7 @@ from study.config import Sweep
 from study.display.console import make_console
 from study.display.progress import format_duration
 from study.display.text import as_text
+from study.endpoints.design import ALPHA, fewest_data_seeds, smallest_p
 from study.planning.estimate import Estimate
 from study.planning.units import Trial, Unit
 from study.results import PROTOCOLS, WELL_ENDED, count_columns, printable
@@ -78,10 +80,48 @@ def print_plan(
         f"{len(trials)} trials in {len(cells)} cells, {len(chosen)} of them to run now, "
         f"in {len(units)} units on {n_workers} workers.\n"
         f"About {format_duration(cost.wall_time_s)} and {cost.disk_mb:.0f} MB, "
-        f"judging by {cost.basis}.\nNothing was written.",
+        f"judging by {cost.basis}.\n{''.join(design_notes(sweep, trials))}Nothing was written.",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def design_notes(sweep: Sweep, trials: Sequence[Trial]) -> list[str]:
+    """List what should be known of a design before it runs, a line each.
+
+    Parameters
+    ----------
+    sweep : Sweep
+    trials : sequence of Trial
+        All planned ones.
+    """
+    notes = []
+    n_copies = len(set(sweep.cells())) - len({trial.cell for trial in trials})
+    if n_copies > 0:
+        notes.append(
+            f"{n_copies} of the cells asked for "
+            f"{'are' if n_copies > 1 else 'is'} another cell in other words, and run once.\n"
+        )
+    n_data = _shared_data_seeds(trials)
+    if 1 < n_data < fewest_data_seeds():
+        notes.append(
+            f"With {n_data} data seeds no comparison of this design can be significant at "
+            f"{ALPHA:.0%}: its smallest possible p is {float(smallest_p(n_data)):.4g}. "
+            f"{fewest_data_seeds()} data seeds are the fewest that can; what fewer show can only "
+            "be described.\n"
+        )
+    return notes
+
+
+def _shared_data_seeds(trials: Sequence[Trial]) -> int:
+    """Count the data seeds that two cells share at the most, or that the only cell has."""
+    seeds: dict[str, set[int]] = {}
+    for trial in trials:
+        seeds.setdefault(trial.cell, set()).add(trial.data_seed)
+    kinds = Counter(frozenset(found) for found in seeds.values())
+    shared = [len(kind) for kind, n in kinds.items() if n > 1 or len(seeds) == 1]
+    shared += [len(a & b) for a, b in combinations(kinds, 2)]
+    return max(shared, default=0)
 
 
 def cell_counts(trials: Sequence[Trial], chosen: Sequence[Trial]) -> dict[str, tuple[int, int]]:

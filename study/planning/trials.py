@@ -10,6 +10,10 @@ is raised when its code starts to give other numbers, or when a default changes.
     trial_id     training_id, detection, checkpoints, sample seed
     control_id   data_id, detection settings that touch the count of the data
 
+What is the same in other words has one id: a box given as a number or by the rule that makes it,
+a batch larger than the data, an activation where there are no hidden layers, noise as the model
+implies it.
+
 `training.checkpoints` only says when to record, and `training.timeout_min` when to give up:
 neither changes a training that finishes, so `training_id` holds neither.
 """
@@ -24,7 +28,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 from study.config import (
     Cell,
@@ -114,7 +118,7 @@ class Trial:
             TRAINING_VERSION,
             f'"{self.data_id}"',
             _model_json(self.model),
-            _training_json(self.training),
+            _training_json(self.training, self.mixture.n_samples),
             self.init_seed,
         )
 
@@ -125,7 +129,7 @@ class Trial:
             "trial",
             SCORING_VERSION,
             f'"{self.training_id}"',
-            _detection_json(self.detection),
+            _detection_json(_plain_noise(self)),
             _recording_json(self.training),
             self.sample_seed,
         )
@@ -217,23 +221,44 @@ def _plain(value: Any) -> Any:
 @lru_cache(maxsize=100_000)
 def _mixture_json(mixture: MixtureConfig) -> str:
     # A given mixture says its own shape; the recipe's fields say nothing about it.
-    recipe = ("n_components", "dim", "box", "variance", "alpha")
-    return _canonical(mixture, skip=recipe if mixture.means is not None else ())
+    if mixture.means is not None:
+        return _canonical(mixture, skip=("n_components", "dim", "box", "variance", "alpha"))
+    return _canonical(dataclasses.replace(mixture, box=_box_name(mixture)))
+
+
+def _box_name(mixture: MixtureConfig) -> float | Literal["density"]:
+    """Name a box that two names fit: the default number first, then the rule."""
+    default = MixtureConfig().box
+    half_width, _ = box_columns(mixture)
+    if half_width == default:
+        return default
+    by_rule, _ = box_columns(dataclasses.replace(mixture, box="density"))
+    return "density" if half_width == by_rule else mixture.box
 
 
 @lru_cache(maxsize=100_000)
 def _model_json(model: ModelConfig) -> str:
-    return _canonical(model)
+    return _canonical(model, skip=() if model.hidden else ("activation",))
 
 
 @lru_cache(maxsize=100_000)
-def _training_json(training: TrainingConfig) -> str:
-    return _canonical(training, skip=("checkpoints", "timeout_min"))
+def _training_json(training: TrainingConfig, n_samples: int) -> str:
+    whole = dataclasses.replace(training, batch_size=min(training.batch_size, n_samples))
+    return _canonical(whole, skip=("checkpoints", "timeout_min"))
 
 
 @lru_cache(maxsize=100_000)
 def _recording_json(training: TrainingConfig) -> str:
     return json.dumps(_plain(training.checkpoints))
+
+
+def _plain_noise(trial: Trial) -> DetectionConfig:
+    """Name noise that two names fit: as the model implies it, before its number."""
+    detection = trial.detection
+    implied = trial.model.decoder_variance == "implied"
+    if implied and detection.noise_variance == trial.training.kl_weight / 2:
+        return dataclasses.replace(detection, noise_variance="implied")
+    return detection
 
 
 @lru_cache(maxsize=100_000)
@@ -391,7 +416,7 @@ def _varies(name: str, rows: Sequence[dict[str, Any]]) -> bool:
 
 
 def expand(sweep: Sweep) -> tuple[Trial, ...]:
-    """List the trials of a sweep, cell by cell; one that several blocks name comes once.
+    """List the trials of a sweep, cell by cell; one that has several names comes once.
 
     Parameters
     ----------

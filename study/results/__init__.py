@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from study.results.endpoints import (
         is_larger_better as is_larger_better,
     )
+    from study.results.endpoints import (
+        measured_by as measured_by,
+    )
     from study.results.folder import (
         DamagedFileError as DamagedFileError,
     )
@@ -115,6 +118,7 @@ _MODULES = {
         "Endpoint",
         "endpoint",
         "is_larger_better",
+        "measured_by",
     ),
     "folder": (
         "DamagedFileError",
@@ -174,6 +178,7 @@ __all__ = [
     "frame_to_table",
     "is_larger_better",
     "join_location",
+    "measured_by",
     "open_folder",
     "printable",
     "read_certificate",

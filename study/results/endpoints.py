@@ -44,6 +44,9 @@ class Endpoint:
         Whether it is tested and drawn for each cell.
     is_compared : bool
         Whether its ranks are compared with those of other metrics.
+    is_mean : bool
+        Whether it is a mean over the points, so that its expectation does not depend on how many
+        are counted.
     of_baselines : bool
         Whether generators without a network have it, too.
     is_whole : bool
@@ -60,6 +63,7 @@ class Endpoint:
     margin: float = 0.05
     is_primary: bool = False
     is_compared: bool = False
+    is_mean: bool = False
     of_baselines: bool = False
     is_whole: bool = False
 
@@ -75,6 +79,8 @@ class Endpoint:
 
 
 SOURCES = ("data", "means", "samples", "codes")
+# Columns that say how a network is measured, not what it is; the number of points first.
+MEASURING = ("detection_n_samples", "k_min", "k_max", "restarts", "detection_seed")
 SHARE = (0.0, 1.0)
 NOT_NEGATIVE = (0.0, math.inf)
 
@@ -142,6 +148,7 @@ _RECORDS = (
         is_primary=True,
         is_compared=True,
         of_baselines=True,
+        is_mean=True,
     ),
     Endpoint(
         name="spurious_mass_means",
@@ -152,6 +159,7 @@ _RECORDS = (
         rests_on="points",
         bounds=(-0.02, 1.0),
         margin=0.02,
+        is_mean=True,
     ),
     Endpoint(
         name="between_mass",
@@ -171,6 +179,7 @@ _RECORDS = (
         better="neither",
         rests_on="points",
         bounds=SHARE,
+        is_mean=True,
     ),
     Endpoint(
         name="hq_samples",
@@ -180,6 +189,7 @@ _RECORDS = (
         rests_on="points",
         bounds=SHARE,
         of_baselines=True,
+        is_mean=True,
     ),
     Endpoint(
         name="hq_means",
@@ -188,6 +198,7 @@ _RECORDS = (
         better="high",
         rests_on="points",
         bounds=SHARE,
+        is_mean=True,
     ),
     Endpoint(
         name="fkl_nats",
@@ -450,6 +461,25 @@ def endpoint(column: str) -> Endpoint | None:
         margin=1.0 if kind == "k" else 0.1,
         is_whole=kind == "k",
     )
+
+
+def measured_by(column: str | None = None) -> tuple[str, ...]:
+    """Return the measuring columns that move what an endpoint is expected to be.
+
+    Parameters
+    ----------
+    column : str or None
+        An endpoint; None: all measuring columns, which are also returned for unknown columns.
+
+    Examples
+    --------
+    >>> measured_by("fkl_nats"), measured_by("mode_recall")
+    ((), ('detection_n_samples',))
+    """
+    record = None if column is None else endpoint(column)
+    if record is None or record.rests_on == "fit":
+        return MEASURING
+    return () if record.rests_on == "model" or record.is_mean else MEASURING[:1]
 
 
 def is_larger_better(column: str) -> bool:

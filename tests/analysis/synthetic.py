@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.load import Results, load_results
+from study.endpoints.traits import recipe_traits
 from study.results import ENDPOINTS, open_folder, to_table, write_tables
 from study.results.tables import frame_to_table
 
@@ -138,16 +139,20 @@ def _theory_columns(
     }
 
 
-def _component_rows(trial_id: str, config: Mapping[str, Any], row: Mapping[str, Any]) -> list:
+def _component_rows(
+    trial_id: str, config: Mapping[str, Any], row: Mapping[str, Any], data_seed: int
+) -> list:
     """Parts of k* that add up to it; the smallest components are the ones not recalled."""
     n, k = config["n_components"], row["k_samples_calibrated"]
-    weights = np.sort(_noise(9, 0).dirichlet(np.ones(n)))[::-1]
+    weights = _weights(config, data_seed)
+    rank = np.argsort(np.argsort(-weights))
     fragments = np.full(n, 1) if k >= n else (np.arange(n) < k).astype(int)
     fragments[: max(0, min(n, (k - n) // 2))] += 1
     lost = n - round(row["mode_recall"] * n)
     return [
         {"trial_id": trial_id, "component": j, "weight": weights[j], "mass": weights[j],
-         "fragments": int(fragments[j]), "recalled": j < n - lost, "eligible": True}
+         "fragments": int(fragments[rank[j]]), "recalled": rank[j] < n - lost,
+         "eligible": True}
         for j in range(n)
     ]  # fmt: skip
 
@@ -160,6 +165,18 @@ def _outside_rows(trial_id: str, spurious_mass: float) -> list[dict[str, Any]]:
         for source in ("data", "samples", "means")
         for step, level in enumerate((0.9, 0.99, 0.999, 0.9999, 1 - 1e-6, 1 - 1e-9))
     ]
+
+
+def _weights(config: Mapping[str, Any], data_seed: int) -> np.ndarray:
+    """Draw the weights that the recipe draws, where the configuration is a recipe."""
+    if config["box_half_width"] is None:
+        return np.sort(_noise(9, 0).dirichlet(np.ones(config["n_components"])))[::-1]
+    return recipe_traits(
+        n_components=config["n_components"], dim=config["dim"],
+        half_width=config["box_half_width"],
+        variance=(config["variance_low"], config["variance_high"]),
+        alpha=config["alpha"], data_seed=data_seed,
+    ).weight  # fmt: skip
 
 
 def _curve_rows(trial_id: str, config: Mapping[str, Any], end: Mapping[str, Any]) -> list[Any]:
@@ -290,7 +307,7 @@ def build_results(
                     end = _endpoints(config, data_seed, init_seed)
                     row |= {"status": "done", "message": ""} | end
                     row |= _counts(config, data_seed, init_seed + 1000 * sample_seed)
-                    matched = _component_rows(trial_id, config, row)
+                    matched = _component_rows(trial_id, config, row, data_seed)
                     row["bridges"] = float(
                         row["k_samples_calibrated"] - sum(m["fragments"] for m in matched)
                     )

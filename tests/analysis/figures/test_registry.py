@@ -29,8 +29,13 @@ def _draw(name: str, results: Results) -> Drawn:
 
 def test_many_factors_make_panels(build: Callable[..., Path], tmp_path: Path) -> None:
     cells = [
-        {"n_components": k, "alpha": a, "box_rule": b}
-        for k in (2, 10, 40)
+        {
+            "n_components": k,
+            "alpha": a,
+            "box_rule": b,
+            "box_half_width": 10.0 if b == "fixed" else 10 * (k / 10) ** (1 / 3),
+        }
+        for k in (2, 10, 20, 40)
         for a in (1.0, 5.0)
         for b in ("fixed", "density")
     ]
@@ -39,18 +44,19 @@ def test_many_factors_make_panels(build: Callable[..., Path], tmp_path: Path) ->
     results = load_results(folder)
     drawn = _draw("coverage", results)
     assert len(drawn.figure.axes) == 2 * 4
-    assert drawn.data["cell"].nunique() == 12
+    # The two boxes are one at 10 components, so that one panel of two has a gap there.
+    assert drawn.data["cell"].nunique() == 14
     assert drawn.figure.axes[0].get_title() == "Dirichlet alpha = 1\nbox = fixed"
-    assert len(drawn.figure.axes[0].get_xticks()) == 3
+    assert len(drawn.figure.axes[0].get_xticks()) == 4
     # Panels of a row share an axis that holds the highest of them all; text needs wider ones.
     for row, protocol in enumerate(("original", "calibrated")):
         top = drawn.data.loc[drawn.data["protocol"] == protocol, ["high", "ceiling"]].max().max()
         assert drawn.figure.axes[4 * row].get_ylim()[1] > top
     assert not any(axes.texts for axes in drawn.figure.axes)
-    # Twelve lines do not fit one panel: those of the reference cell's alpha and box are shown.
+    # Fourteen lines do not fit one panel: those of the reference cell's alpha and box are shown.
     losses = _draw("loss_curves", results)
-    assert losses.data["cell"].nunique() == 3
-    assert "3 of 12 cells" in losses.caption
+    assert losses.data["cell"].nunique() == 4
+    assert "4 of 14 cells" in losses.caption
 
 
 def _wide(build: Callable[..., Path], folder: Path, **sizes: int) -> Results:

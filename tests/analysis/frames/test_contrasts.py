@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from analysis import load
-from analysis.frames import agreement, contrasts, profiles, survival
+from analysis.frames import agreement, contrasts, equivalence, profiles, reference, survival
 from analysis.load import Results, load_results
 from analysis.page import answer, evidence
 
@@ -34,11 +34,56 @@ def test_cells_are_paired_by_their_seeds(noisy: Results) -> None:
 def test_the_primary_family_is_one(results: Results) -> None:
     frame = contrasts.cell_contrasts(results, [*contrasts.PRIMARY_ENDPOINTS, "tv"])
     primary = frame["endpoint"] != "tv"
-    smallest = frame.loc[primary, "p_value"].min()
-    # Holm over 4 cells x 3 endpoints; the exploration is adjusted by the false discovery rate.
-    assert frame.loc[primary, "p_holm"].min() == pytest.approx(min(1, 12 * smallest))
-    assert frame.loc[~primary, "p_holm"].isna().all()
+    family = contrasts.primary_family(results)
+    # 4 cells x 3 endpoints, and k* against the control; the exploration has its own rate.
+    assert len(family) == 13
+    assert frame["is_primary"].tolist() == primary.tolist()
+    joined = frame[primary].merge(family, on=["cell", "endpoint"], suffixes=("", "_"))
+    assert (joined["p_adjusted"] == joined["p_adjusted_"]).all()
+    assert (joined["p_adjusted"] >= joined["p_value"] - 1e-12).all()
+    assert frame.loc[~primary, ["p_adjusted", "low_all"]].isna().all(axis=None)
     assert frame["p_bh"].notna().all()
+
+
+def test_the_same_cell_in_other_words_is_one(build: Callable[..., Path], tmp_path: Path) -> None:
+    """A box of 10 is the box by density at 10 components: no cell stands beside itself."""
+    boxes = [("fixed", 10.0, 10), ("density", 10.0, 10), ("fixed", 10.0, 20)]
+    boxes += [("density", 10 * 2 ** (1 / 3), 20)]
+    cells = [
+        {"n_components": k, "box_rule": rule, "box_half_width": width} for rule, width, k in boxes
+    ]
+    folder = build(
+        tmp_path / "boxes", factors=("n_components", "box_rule"), cells=cells, seeds=(6, 1),
+        n_points=0,
+    )  # fmt: skip
+    results = load_results(folder)
+    copy, kept = "n_components=10, box_rule=density", "n_components=10, box_rule=fixed"
+    assert results.copies == {copy: kept}
+    assert len(results.trials) == len(results.plan) == 18
+    assert set(results.components["trial_id"]) <= set(results.trials["trial_id"])
+    frame = contrasts.cell_contrasts(results)
+    assert reference.reference_cell(results) == kept
+    assert copy not in set(frame["cell"])
+    assert frame["is_primary"].sum() == 3
+    text = " ".join(answer.sentences(results))
+    assert f"another cell in other words: {copy} ({kept})" in text
+
+
+def test_measuring_is_not_tested_on_what_does_not_depend_on_it(
+    build: Callable[..., Path], tmp_path: Path
+) -> None:
+    cells = [{"detection_n_samples": n} for n in (1000, 10_000, 30_000)]
+    folder = build(
+        tmp_path / "sizes", factors=("detection_n_samples",), cells=cells, seeds=(8, 1), n_points=0
+    )
+    results = load_results(folder)
+    # The report counted 10,000 points, whichever cell comes first.
+    assert reference.reference_cell(results) == "detection_n_samples=10000"
+    frame = contrasts.cell_contrasts(results)
+    assert set(frame["endpoint"]) == {"mode_recall"}
+    assert equivalence.equivalence(results, "fkl_nats").empty
+    assert len(equivalence.equivalence(results, "k_samples_calibrated")) == 3
+    assert "forward KL differs" not in " ".join(answer.sentences(results))
 
 
 def test_paired_counts(results: Results) -> None:
@@ -52,12 +97,12 @@ def test_paired_counts(results: Results) -> None:
 
 
 def test_equivalence_compares_levels(noisy: Results) -> None:
-    frame = contrasts.equivalence(noisy, "fkl_nats", 0.5)
+    frame = equivalence.equivalence(noisy, "fkl_nats", 0.5)
     assert len(frame) == 10
     row = frame.query("from_level == 2 and to_level == 3").iloc[0]
     assert row["equivalent"]
     assert row["low90"] < row["difference"] < row["high90"]
-    wide = contrasts.equivalence(noisy, "fkl_nats").query("from_level == 1 and to_level == 8")
+    wide = equivalence.equivalence(noisy, "fkl_nats").query("from_level == 1 and to_level == 8")
     assert not wide["equivalent"].iloc[0]
 
 
@@ -106,16 +151,17 @@ def test_sentences_claim_what_the_design_carries(
     results: Results, build: Callable[..., Path], tmp_path: Path
 ) -> None:
     text = " ".join(answer.sentences(results))
-    assert "Holm's adjustment over the 12 comparisons" in text
+    assert "the primary family of 13 tests judged together" in text
     assert "data seeds" in text
     assert "nan" not in text
     few = load_results(build(tmp_path / "few", seeds=(3, 1), n_points=0))
     said = " ".join(answer.sentences(few))
     assert "no comparison could have passed" in said
+    assert "differs at" not in said
     alone = load_results(build(tmp_path / "one", factors=(), cells=[{}], seeds=(1, 3), n_points=0))
     said = " ".join(answer.sentences(alone))
     assert "One data seed was used" in said
-    assert "Holm" not in said
+    assert "primary family" not in said
     assert "nan" not in said
     assert "power" not in said
 
@@ -123,4 +169,4 @@ def test_sentences_claim_what_the_design_carries(
 def test_flat_runs() -> None:
     equal = {(2, 3), (3, 4), (2, 4), (4, 8)}
     assert evidence._runs([1, 2, 3, 4, 8], equal) == [[1], [2, 3, 4], [8]]
-    assert np.isclose(contrasts.margin_of("k_samples_calibrated"), 1)
+    assert np.isclose(equivalence.margin_of("k_samples_calibrated"), 1)

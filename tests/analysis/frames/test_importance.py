@@ -50,7 +50,9 @@ def test_anova_equals_statsmodels(crossed: Results) -> None:
 
 
 def test_incomplete_factorials_are_one_term(crossed: Results) -> None:
-    part = crossed.trials[crossed.trials["cell"] != crossed.trials["cell"].iloc[-1]]
+    # Two widths and two weights less one cell: no level can go.
+    part = crossed.trials[crossed.trials["latent_dim"] < 4]
+    part = part[part["cell"] != part["cell"].iloc[-1]]
     frame = importance.anova(replace(crossed, trials=part), "fkl_nats")
     assert list(frame["term"]) == ["cell", "data seed", "cells x data seed", "other seeds"]
 
@@ -90,3 +92,33 @@ def test_nothing_to_compare(build: Callable[..., Path], tmp_path: Path) -> None:
     one = load_results(build(tmp_path / "one", factors=(), cells=[{}], seeds=(2, 2)))
     assert importance.anova(one, "fkl_nats").empty
     assert importance.importances(one, "fkl_nats").empty
+
+
+def test_shares_on_the_log_scale_have_intervals(crossed: Results) -> None:
+    raw = importance.anova(crossed, "fkl_nats").set_index("term")
+    log = importance.anova(crossed, "fkl_nats", scale="log").set_index("term")
+    shifted = crossed.trials["fkl_nats"].astype(float)
+    logged = replace(crossed, trials=crossed.trials.assign(fkl_nats=np.log(shifted)))
+    again = importance.anova(logged, "fkl_nats").set_index("term")
+    assert log["omega_sq"].dropna().to_list() == pytest.approx(
+        again["omega_sq"].dropna().to_list()
+    )
+    known = raw["omega_sq"].notna()
+    assert (raw.loc[known, "low"] <= raw.loc[known, "omega_sq"].clip(0, 1)).all()
+    assert (raw.loc[known, "high"] >= raw.loc[known, "omega_sq"].clip(0, 1)).all()
+    assert set(raw["interval"]) == {"jackknife"}
+    below = replace(crossed, trials=crossed.trials.assign(fkl_nats=shifted - shifted.max()))
+    assert importance.anova(below, "fkl_nats", scale="log").empty
+
+
+def test_levels_that_leave_gaps_are_left_out(crossed: Results) -> None:
+    first, second = crossed.manifest.factors
+    cells = crossed.trials.drop_duplicates("cell")
+    gone = cells["cell"].iloc[0]
+    level = cells[first].iloc[0]
+    part = replace(crossed, trials=crossed.trials[crossed.trials["cell"] != gone])
+    frame = importance.anova(part, "fkl_nats")
+    assert set(frame["left_out"]) == {f"{first}={level}"}
+    assert {first, second} <= set(frame["term"])
+    n_left = int((cells[first] != level).sum())
+    assert frame["n_trials"].iloc[0] == n_left * len(crossed.trials) / len(cells)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from rich.console import Console
@@ -12,10 +15,16 @@ from study.config import (
     ModelConfig,
     ResourcesConfig,
     TrainingConfig,
+    load_sweep,
 )
-from study.display.plan_and_summary import cell_counts, coverage_table, failure_causes
+from study.display.plan_and_summary import (
+    cell_counts,
+    coverage_table,
+    design_notes,
+    failure_causes,
+)
 from study.planning.estimate import MIN_ROWS, estimate
-from study.planning.units import Trial, training_gflop
+from study.planning.units import Trial, expand, training_gflop
 from study.results import to_table
 
 
@@ -120,3 +129,22 @@ def test_half_the_work_is_half_the_time() -> None:
     one = estimate([make_trial()], n_workers=1).wall_time_s
     short = make_trial(training=TrainingConfig(epochs=50))
     assert estimate([short], n_workers=1).wall_time_s < one
+
+
+def test_a_design_that_cannot_reject_says_so_before_it_runs(tmp_path: Path) -> None:
+    def notes(**form: object) -> str:
+        path = tmp_path / "sweep.yaml"
+        path.write_text(json.dumps({"name": "few", **form}))
+        sweep = load_sweep(path)
+        return "".join(design_notes(sweep, expand(sweep)))
+
+    grid = {"model.latent_dim": [1, 2]}
+    few = notes(grid=grid, replicates={"data": 5, "init": 9})
+    assert "no comparison of this design can be significant at 5%" in few
+    assert "smallest possible p is 0.0625" in few
+    assert "6 data seeds" in few
+    assert notes(grid=grid, replicates={"data": 6}) == ""
+    # One data seed is no comparison: a report of one cell does not pretend to be one.
+    assert notes(replicates={"init": 20}) == ""
+    boxes = {"mixture.n_components": [10, 20], "mixture.box": [10, "density"]}
+    assert "1 of the cells asked for is another cell" in notes(grid=boxes, replicates={"data": 10})

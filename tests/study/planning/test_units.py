@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,6 +25,7 @@ from study.config import (
     load_sweep,
     resolve,
 )
+from study.data.data_set import draw_data_set
 from study.planning.packing import plan_units
 from study.planning.units import (
     ControlBatch,
@@ -98,7 +100,7 @@ def ids(trial: Trial) -> tuple[str, ...]:
     [
         ({"data_seed": 1}, "data training trial control"),
         ({"mixture": {"n_components": 5}}, "data training trial control"),
-        ({"mixture": {"box": "density"}}, "data training trial control"),
+        ({"mixture": {"n_components": 8, "box": "density"}}, "data training trial control"),
         ({"init_seed": 1}, "training trial"),
         ({"model": {"hidden": ()}}, "training trial"),
         ({"training": {"kl_weight": 2.0}}, "training trial"),
@@ -114,6 +116,7 @@ def ids(trial: Trial) -> tuple[str, ...]:
         ({"cell": "other", "factors": (("epochs", 100),)}, ""),
         ({"training": {"epochs": 100.0, "kl_weight": 1}}, ""),
         ({"mixture": {"variance": (0.5, 2)}}, ""),
+        ({"mixture": {"box": "density"}}, ""),
         ({"detection": {"sources": ("codes", "samples", "means", "data")}}, ""),
     ],
 )
@@ -246,6 +249,34 @@ def test_nothing_swept_is_one_cell(scratch: Path) -> None:
 )
 def test_factors(form: dict[str, Any], expected: tuple[str, ...], scratch: Path) -> None:
     assert factors(load_form(form, scratch)) == expected
+
+
+# What is one trial in two wordings: (form of a grid, cells that are left, of cells asked for).
+SAME = [
+    ({"mixture.n_components": [10, 20], "mixture.box": [10, "density"]}, 3),
+    # 10 x 8^(1/3) = 20.
+    ({"mixture.n_components": [80], "mixture.box": [20, "density", 10]}, 2),
+    ({"model.hidden": [[], [4]], "model.activation": ["relu", "tanh"]}, 3),
+    ({"training.kl_weight": [1, 2], "detection.noise_variance": ["implied", 0.5]}, 3),
+    ({"mixture.n_samples": [1000, 4000], "training.batch_size": [1000, 2000, 5000]}, 4),
+]
+
+
+@pytest.mark.parametrize(("grid", "n_cells"), SAME)
+def test_one_trial_in_two_wordings_is_one(
+    grid: dict[str, list[Any]], n_cells: int, scratch: Path
+) -> None:
+    trials = expand(load_form({"grid": grid, "replicates": {"data": 2}}, scratch))
+    assert len({trial.cell for trial in trials}) == n_cells
+    assert len(trials) == 2 * n_cells
+    assert len({trial.trial_id for trial in trials}) == len(trials)
+
+
+def test_the_same_box_draws_the_same_points() -> None:
+    by_rule = MixtureConfig(n_components=80, box="density", n_samples=100)
+    by_number = MixtureConfig(n_components=80, box=20.0, n_samples=100)
+    first, second = (draw_data_set(mixture, 3, 50).training for mixture in (by_rule, by_number))
+    np.testing.assert_array_equal(first, second)
 
 
 def test_cells_without_a_column_of_their_own_are_told_apart(scratch: Path) -> None:
