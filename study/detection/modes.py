@@ -174,13 +174,13 @@ def detect_modes(
     cloud = _checked(points)
     if protocol not in get_args(Protocol):
         raise ValueError(f"protocol: must be one of {get_args(Protocol)}, got {protocol!r}")
-    if protocol == "original":
-        return _count_original(cloud, started)
-    if not 1 <= k_min <= k_max:
+    if protocol == "calibrated" and not 1 <= k_min <= k_max:
         raise ValueError(f"k_min: need 1 <= k_min <= k_max, got k_min={k_min}, k_max={k_max}")
-    if restarts < 1:
+    if protocol == "calibrated" and restarts < 1:
         raise ValueError(f"restarts: must be at least 1, got {restarts}")
     try:
+        if protocol == "original":
+            return _count_original(cloud, started)
         sight = inspect(cloud)
         return _count_calibrated(sight, k_min, k_max, restarts, seed, started)
     except np.linalg.LinAlgError:
