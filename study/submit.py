@@ -205,9 +205,15 @@ def _follow(server: JobServer, job: str, sweep_name: str) -> int:
 
 def _submit(options: argparse.Namespace) -> int:
     from study.config import SweepError, load_sweep, shrink
+    from study.results.folder import ResultsError, check_location
 
     if options.limit is not None and options.limit < 1:
         raise SweepError(f"--limit: must be at least 1; found {options.limit}")
+    for name in ("results", "code"):
+        try:
+            check_location(getattr(options, name) or "", name=f"--{name}")
+        except ResultsError as error:
+            raise JobError(str(error)) from None
     sweep = load_sweep(options.file, overrides=tuple(options.overrides))
     sweep = shrink(sweep) if options.smoke else sweep
     send = {"ray": _to_ray, "slurm": _to_slurm, "kubernetes": _to_kubernetes}[options.to]

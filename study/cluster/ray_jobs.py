@@ -22,6 +22,7 @@ from typing import Any
 
 from study.cluster.command import JobError
 from study.execution.ray_environment import use_known_token
+from study.results.address import shown_address
 from study.results.folder import first_line
 
 ANSWER_S = 10.0
@@ -44,9 +45,11 @@ def check_address(address: str, *, insecure: bool) -> None:
     """
     url = urllib.parse.urlsplit(address)
     if url.scheme not in ("http", "https") or not url.hostname:
-        raise JobError(f"--address {address}: write http://127.0.0.1:8265 or https://HOST")
-    if url.username or url.password:
-        raise JobError("--address: no user or password in it; Ray's token is used instead")
+        raise JobError(
+            f"--address {shown_address(address)}: write http://127.0.0.1:8265 or https://HOST"
+        )
+    if "@" in address or url.query or url.fragment:
+        raise JobError("--address: no user, password or option in it; Ray's token is used instead")
     if url.scheme == "http" and not is_loopback(url.hostname) and not insecure:
         raise JobError(
             f"--address {address}: plain http would show token and code to the network; forward "

@@ -66,6 +66,8 @@ class RunOptions:
     json: bool = False
 
     def __post_init__(self) -> None:
+        if "@" in (self.address or ""):
+            raise ValueError("--address: no user or password in it; Ray's token is used instead")
         for name in ("limit", "workers", "wait_for_nodes"):
             value = getattr(self, name)
             if value is not None and value < 1:

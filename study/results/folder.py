@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from study.results.address import find_secret, shown_address
 from study.results.footer import BLANK, KEY, is_sound, seal
 from study.results.provenance import timestamp
 from study.results.tables import SCHEMA_VERSION, SCHEMAS, to_table
@@ -425,6 +426,30 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def check_location(location: str, *, name: str = "results location") -> None:
+    """Refuse an address with secrets in it, which would be copied to wherever it is named.
+
+    Parameters
+    ----------
+    location : str
+        A path or URI.
+    name : str
+        What the message calls it.
+
+    Raises
+    ------
+    ResultsError
+        It may carry a secret; the message does not quote it.
+    """
+    reason = find_secret(location)
+    if reason is not None:
+        raise ResultsError(
+            f"{name} {shown_address(location)}: {reason}; an address is copied into jobs and "
+            "messages, so give credentials by the environment instead, such as AWS_ACCESS_KEY_ID "
+            "and AWS_SECRET_ACCESS_KEY"
+        )
+
+
 def open_folder(location: str | Path) -> ResultsFolder:
     """Open a results folder by path or URI (s3://..., gs://...); nothing is created.
 
@@ -456,8 +481,10 @@ def checked_location(text: str) -> str:
     Raises
     ------
     ResultsError
-        It is empty, or an address of a store that lacks a slash and would be a local folder.
+        It is empty, may carry a secret, or is an address of a store that lacks a slash and would
+        be a local folder.
     """
+    check_location(text)
     if not text.strip():
         raise ResultsError("results: must name a folder or an s3:// address; found an empty text")
     scheme, colon, rest = text.partition(":")

@@ -19,7 +19,6 @@ import json
 import os
 import re
 import secrets
-import shlex
 import socket
 import sys
 import threading
@@ -30,6 +29,7 @@ from pathlib import Path
 
 import pyarrow.fs as pafs
 
+from study.results.address import shown_command
 from study.results.folder import ResultsError, ResultsFolder, first_line, parse_object
 from study.results.process import Process
 from study.results.provenance import timestamp
@@ -94,19 +94,8 @@ def _myself() -> Holder:
         born=process.born,
         user=user,
         since=timestamp(),
-        command=hide_password(shlex.join(sys.argv))[:500],
+        command=shown_command(sys.argv)[:500],
     )
-
-
-def hide_password(text: str) -> str:
-    """Blank out the passwords of URLs: a command line is kept and shown.
-
-    Examples
-    --------
-    >>> hide_password("--storage postgresql://me:secret@host/x")
-    '--storage postgresql://me:***@host/x'
-    """
-    return re.sub(r"(://[^/@:\s]*):[^/\s]*@", r"\1:***@", text)
 
 
 def read_holder(folder: ResultsFolder, name: str = LOCK_NAME) -> tuple[Holder, float] | None:

@@ -21,8 +21,8 @@ from optuna.storages.journal import JournalFileBackend
 
 from study.config import SweepError
 from study.config.search_space import Dimension
+from study.results.address import shown_address, without_secrets
 from study.results.folder import first_line
-from study.results.lock import hide_password
 from study.search.state import Search
 
 JOURNAL = "optuna.journal"
@@ -160,7 +160,7 @@ class DatabaseCopy:
     """
 
     def __init__(self, url: str, *, name: str, warn: Callable[[str], None]) -> None:
-        self._shown = hide_password(url)
+        self._shown = shown_address(url)
         self._name, self._warn, self._failed = name, warn, False
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
@@ -192,7 +192,7 @@ class DatabaseCopy:
             )
 
     def _cause(self, error: Exception) -> str:
-        return hide_password(first_line(error).replace(self._url, self._shown))[:300]
+        return without_secrets(first_line(error), self._url)[:300]
 
 
 def _engine(url: str) -> dict[str, Any]:

@@ -113,7 +113,10 @@ def test_what_a_stream_lacks_appears_as_an_escape(monkeypatch: pytest.MonkeyPatc
 def _sweep_file(folder: Path) -> Path:
     path = folder / "tiny.yaml"
     text = f'name: tiny\nquestion: "Does β matter?"\nfixed:\n{"":2}training.epochs: 2\n'
-    path.write_text(text + "grid: {model.latent_dim: [1, 2]}\n", encoding="utf-8")
+    path.write_text(
+        text + "grid: {model.latent_dim: [1, 2]}\nreplicates: {data: 1, init: 1, sample: 1}\n",
+        encoding="utf-8",
+    )
     return path
 
 

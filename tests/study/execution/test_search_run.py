@@ -64,7 +64,7 @@ PLAIN = "name: plain\ngrid: {model.latent_dim: [1, 2]}\n"
     [
         (PLAIN, "sqlite:///x.db", "--storage: only an adaptive sweep"),
         (TEXT, "sqlite:////no/such/folder/x.db", "--storage: sqlite:////no/such/folder/x.db: "),
-        (TEXT, "nosuch://me:secret@host/x", "--storage: nosuch://me:***@host/x: "),
+        (TEXT, "nosuch://me:secret@host/x", "--storage: nosuch://...@host/x: "),
         (TEXT, "postgresql://me:${NO_SUCH_NAME}@h/x", "'NO_SUCH_NAME' is not set"),
     ],
 )
