@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from study.results import CONFIG_FIELDS, ResultsError, open_folder, read_table
+from study.results import ResultsError, config_fields, open_folder, read_table
 
 _SEEDS = ("data_seed", "init_seed", "sample_seed")
 # How a column of its own is said, which is not what it is.
@@ -269,7 +269,7 @@ def _copies(trials: pd.DataFrame) -> dict[str, str]:
     heads = trials.drop_duplicates("cell")
     # A given mixture is in no column: its cells are told apart by their names.
     heads = heads[heads["box_rule"] != "given"]
-    names = [name for name, _ in CONFIG_FIELDS if name not in (*_SEEDS, *_RULES)]
+    names = [name for name, _ in config_fields() if name not in (*_SEEDS, *_RULES)]
     alike = heads[names].assign(
         activation=heads["activation"].where(heads["hidden"] != "linear", "none"),
         batch_size=heads[["batch_size", "n_samples"]].min(axis=1),

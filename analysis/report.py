@@ -34,6 +34,7 @@ from analysis.page.render import (
 from analysis.tables import tables
 from analysis.tables.tables import TABLES, NotTabulated, tables_of
 from study.display.console import guard_output, say, say_error
+from study.plugins import PluginError, add_option, load_plugins
 from study.results import ResultsError, printable
 
 Say = Callable[[str], None]
@@ -333,6 +334,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--why", metavar="FIGURE", help="print where a PNG or SVG figure comes from, and exit"
     )
+    add_option(parser)
     return parser
 
 
@@ -373,11 +375,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "say": say_error,
     }
     try:
+        load_plugins(arguments.plugins)
         if len(arguments.paths) == 1:
             written = write_report(arguments.paths[0], **options)
         else:
             written = write_joint_report(arguments.paths, **options)
-    except (ResultsError, UnknownNameError, OSError) as error:
+    except (ResultsError, UnknownNameError, PluginError, OSError) as error:
         say_error(f"analysis.report: {printable(error)}")
         return 2
     say(f"report: {written}")

@@ -68,7 +68,7 @@ def _weights(trials: Sequence[Trial], size: int) -> dict[tuple[str, str], np.nda
         stack = Stack(trials=tuple(trials[start : start + size]))
         fitted = _train(stack)
         for index, group in enumerate(stack.trainings):
-            for row in weight_rows(fitted, index, group[0].training_id):
+            for row in weight_rows(fitted.state(index), group[0].training_id):
                 values = np.frombuffer(row["values"], dtype=np.uint8)
                 found[row["training_id"], row["name"]] = values
     return found

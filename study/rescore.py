@@ -18,6 +18,7 @@ from study.execution.exit_status import ExitStatus
 from study.execution.ray_environment import SessionError, known_address
 from study.execution.run_options import RunOptions
 from study.execution.stopping import Stop, stop_on_signals
+from study.plugins import PluginError, add_option, load_plugins, require
 from study.sweep import say_missing, say_stopped
 
 # What may be set: nothing that a network's training depends on.
@@ -48,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="an existing Ray cluster: auto or HOST:PORT (default: $RAY_ADDRESS, else a local "
         "one)",
     )
+    add_option(parser)
     parser.add_argument("--workers", type=int, metavar="N", help="number of units to run at once")
     screen = parser.add_mutually_exclusive_group()
     screen.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -96,10 +98,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     with stop_on_signals() as stop:
         try:
             run_options = replace(run_options, address=known_address(options.address))
+            load_plugins(options.plugins)
             return _rescore(path, options.overrides, run_options, stop)
         except ModuleNotFoundError as error:
             return say_missing(error)
-        except (SweepError, ResultsError, SessionError) as error:
+        except (SweepError, ResultsError, SessionError, PluginError) as error:
             say_error(f"error: {error}")
             return ExitStatus.USAGE
         except KeyboardInterrupt:
@@ -117,6 +120,7 @@ def _rescore(path: str, overrides: Sequence[str], run_options: RunOptions, stop:
     location = whole_location(path)
     folder = open_folder(location)
     manifest = folder.read_manifest()
+    require(manifest.get("plugins", {}), place=path)
     sweep = read_resolved(manifest.get("sweep", {}), overrides, place=f"{path}/manifest.json")
     known = recorded(folder)
     left: list[Trial] = [trial for trial in expand(sweep) if trial.trial_id not in known]

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from study.config.catalogue import all_fields, replicate_fields, trial_sections
 from study.config.fields import Field
 from study.config.search_reader import search_fields
-from study.config.sections import SECTIONS, all_fields, replicate_fields
 from study.display.console import guard_output, say, say_error
 
 SCHEMA_PATH = Path("sweeps/sweep.schema.json")
@@ -33,7 +33,7 @@ _TEXT = {"type": "string", "maxLength": 1000}
 
 def build_schema() -> dict[str, Any]:
     """Build the JSON schema of a sweep file."""
-    sections = {name: _ref(f"fixed:{name}") for name in SECTIONS}
+    sections = {name: _ref(f"fixed:{name}") for name in (*trial_sections(), "resources")}
     level = {
         "fixed": {**_ref("fixed"), "description": "Fields that differ from the defaults."},
         "grid": {**_ref("grid"), "description": "Swept fields, crossed: lists or generators."},

@@ -23,6 +23,7 @@ from study.display.progress import format_duration
 from study.display.text import as_text
 from study.display.writers import Writer, read_writers
 from study.execution.exit_status import ExitStatus
+from study.plugins import PluginError, add_option, load_plugins
 from study.results import WELL_ENDED, finished_ids, printable, read_table
 from study.results.folder import ResultsError, ResultsFolder, open_folder, whole_location
 from study.results.lock import LEASE_S
@@ -273,10 +274,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("path", help="results folder or s3:// URI, such as results/latent_dims")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+    add_option(parser)
     options = parser.parse_args(argv)
     try:
+        load_plugins(options.plugins)
         status = read_status(open_folder(whole_location(options.path.rstrip("/"))))
-    except (ResultsError, OSError) as error:
+    except (ResultsError, PluginError, OSError) as error:
         say_error(f"error: {printable(error)}")
         return ExitStatus.USAGE
     if options.json:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from study.cluster.command import Command, JobError
 from study.display.console import guard_output, say, say_error
 from study.execution.exit_status import ExitStatus
+from study.plugins import PluginError, add_option, load_plugins
 
 if TYPE_CHECKING:
     from study.cluster.code_copy import Package
@@ -46,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--print", action="store_true", help="print what would be submitted, submit nothing")
     add("--set", dest="overrides", metavar="FIELD=VALUE", action="append", default=[],
         help="fix a field for this run, such as training.epochs=20 (repeatable)")  # fmt: skip
+    add_option(parser)
     add("--smoke", action="store_true", help="shrink the sweep to about a minute")
     add("--limit", type=int, metavar="N", help="start at most N trials")
     add("--retry-failed", action="store_true", help="run failed and timed-out trials again")
@@ -140,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if words and words[0] in VERBS:
             return _look_after(words)
         return _submit(build_parser().parse_args(words))
-    except (JobError, SweepError) as error:
+    except (JobError, SweepError, PluginError) as error:
         say_error(f"error: {error}")
         return ExitStatus.USAGE
     except KeyboardInterrupt:
@@ -214,15 +216,20 @@ def _submit(options: argparse.Namespace) -> int:
             check_location(getattr(options, name) or "", name=f"--{name}")
         except ResultsError as error:
             raise JobError(str(error)) from None
+    load_plugins(options.plugins)
     sweep = load_sweep(options.file, overrides=tuple(options.overrides))
     sweep = shrink(sweep) if options.smoke else sweep
     send = {"ray": _to_ray, "slurm": _to_slurm, "kubernetes": _to_kubernetes}[options.to]
     return send(sweep, options)
 
 
-def _arguments(options: argparse.Namespace) -> tuple[str, ...]:
-    """List the options of `study.sweep` that were given here."""
-    given = [word for override in options.overrides for word in ("--set", override)]
+def _arguments(options: argparse.Namespace, *, sent: bool = True) -> tuple[str, ...]:
+    """List the options of `study.sweep` that were given here; files go under their sent names."""
+    from study.cluster.code_copy import plugin_name
+
+    plugins = [plugin_name(Path(name)) if sent else name for name in options.plugins]
+    given = [word for name in plugins for word in ("--plugin", name)]
+    given += [word for override in options.overrides for word in ("--set", override)]
     given += ["--smoke"] if options.smoke else []
     given += ["--limit", str(options.limit)] if options.limit is not None else []
     given += ["--retry-failed"] if options.retry_failed else []
@@ -262,14 +269,14 @@ def _to_ray(sweep: Sweep, options: argparse.Namespace) -> int:
         results = "results"
     if "://" not in results:
         results = str(Path(results).absolute())
-    root = project_root()
+    root, plugins = project_root(), [Path(name) for name in options.plugins]
     files, kept = list_tree(root, options.include)
     check_size(root, files)
     _say_kept(kept)
     job = options.name or f"{sweep.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     server = None if options.print else _server(options)
     with tempfile.TemporaryDirectory(prefix="study-submit-") as scratch:
-        package, file = pack(root, Path(scratch), options.file, options.include)
+        package, file = pack(root, Path(scratch), options.file, options.include, plugins)
         command = Command(
             file=file,
             results=results,
@@ -318,19 +325,19 @@ def _to_slurm(sweep: Sweep, options: argparse.Namespace) -> int:
     results = str(options.results or Path("results").absolute())
     if "://" not in results:
         results = str(Path(results).absolute())
-    root = project_root()
+    root, plugins = project_root(), [Path(name) for name in options.plugins]
     copies = Path(results if "://" not in results else "results").absolute() / ".code"
     if options.print:
         folder, file = str(root), _file_from(root, options.file)
     else:
         # A copy on the shared disks: the tree may change while the job waits in the queue.
         _say_kept(list_tree(root, options.include)[1])
-        package, file = pack(root, copies, options.file, options.include)
+        package, file = pack(root, copies, options.file, options.include, plugins)
         folder = str(package.root)
     command = Command(
         file=file,
         results=results,
-        arguments=_arguments(options),
+        arguments=_arguments(options, sent=not options.print),
         environment=_environment(),
         python=options.python or sys.executable,
     )
@@ -373,7 +380,7 @@ def _to_kubernetes(sweep: Sweep, options: argparse.Namespace) -> int:
     command = Command(
         file=file,
         results=options.results,
-        arguments=_arguments(options),
+        arguments=_arguments(options, sent=False),
         environment=_environment(),
         python=options.python or "python",
     )

@@ -20,6 +20,7 @@ from study.execution.ray_environment import SessionError, check_dashboard, known
 from study.execution.run_options import RunOptions
 from study.execution.stopping import Stop, stop_on_signals
 from study.planning.shard import Shard
+from study.plugins import PluginError, add_option, load_plugins, require
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -105,6 +106,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="also copy an adaptive sweep to this Optuna database, such as sqlite:///x.db or "
         "postgresql://me:${DB_PASSWORD}@host/x (${NAME} is read from the environment)",
     )
+    add_option(parser)
     screen = parser.add_mutually_exclusive_group()
     screen.add_argument("--quiet", action="store_true", help="print nothing but errors")
     screen.add_argument("--json", action="store_true", help="print one JSON object per line")
@@ -145,7 +147,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             if options.dashboard:
                 check_dashboard()
             run_options = replace(run_options, address=known_address(options.address))
-            sweep = load_sweep(options.file, overrides=tuple(options.overrides))
+            load_plugins(options.plugins)
+            try:
+                sweep = load_sweep(options.file, overrides=tuple(options.overrides))
+            except SweepError:
+                require_recorded_plugins(options.file, options.results)
+                raise
             if options.storage and sweep.search is None:
                 raise SweepError("--storage: only an adaptive sweep (search:) has a copy there")
             if options.smoke:
@@ -153,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return (run if sweep.search is None else run_search)(sweep, run_options, stop)
         except ModuleNotFoundError as error:
             return say_missing(error)
-        except (SweepError, ResultsError, SessionError) as error:
+        except (SweepError, ResultsError, SessionError, PluginError) as error:
             say_error(f"error: {error}")
             return ExitStatus.USAGE
         except KeyboardInterrupt:
@@ -180,6 +187,25 @@ def say_missing(error: ModuleNotFoundError) -> int:
         "'.[sweep]'), or name another Python (submit: --python, --pip)"
     )
     return ExitStatus.USAGE
+
+
+def require_recorded_plugins(file: Path, results: str) -> None:
+    """Blame a missing plug-in, if the sweep's folder was made with one, for a file's error.
+
+    Raises
+    ------
+    PluginError
+        One is missing.
+    """
+    from study.config.yaml_source import SweepError, read_yaml
+    from study.results import ResultsError, join_location, open_folder
+
+    try:
+        name = read_yaml(file).plain()["name"]
+        manifest = open_folder(join_location(results, str(name))).read_manifest()
+    except (SweepError, ResultsError, KeyError, TypeError):
+        return
+    require(manifest.get("plugins", {}), place=f"{results}/{name}")
 
 
 def say_stopped(stop: Stop) -> int:

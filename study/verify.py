@@ -28,6 +28,7 @@ from study.display.console import guard_output, make_console, say_error
 from study.display.text import as_text
 from study.execution.exit_status import ExitStatus
 from study.planning.units import Stack, Trial, expand, plan_controls, stage_versions
+from study.plugins import PluginError, add_option, install, load_plugins, loaded, require
 from study.results import finished_ids, printable, timestamp
 from study.results.folder import (
     ResultsError,
@@ -42,7 +43,6 @@ from study.results.tables import (
     KEYS,
     PROVENANCE_FIELDS,
     SCHEMA_VERSION,
-    SCHEMAS,
     pandas_type,
     to_table,
 )
@@ -131,6 +131,7 @@ def choose(folder: ResultsFolder, name: str, *, n_trials: int, seed: int) -> lis
         None can be run again by this code; the message says why.
     """
     manifest = folder.read_manifest()
+    require(manifest.get("plugins", {}), place=name)
     try:
         sweep = read_resolved(manifest.get("sweep", {}), place=f"{name}/manifest.json")
     except SweepError as error:
@@ -255,7 +256,9 @@ def compare_rows(
             return 0, unlike
         shared = recorded[key].merge(found[key])
         recorded, found = recorded.merge(shared, on=key), found.merge(shared, on=key)
-    columns = [c for c in SCHEMAS[name].names if c not in CIRCUMSTANCES and c not in key]
+    columns = [
+        c for c in map(str, recorded) if c in found and c not in CIRCUMSTANCES and c not in key
+    ]
     for column in columns:
         pairs = zip(recorded[column], found[column], strict=True)
         for index, (old, new) in enumerate(pairs):
@@ -333,7 +336,9 @@ def verify(folder: ResultsFolder, trials: Sequence[Trial], console: Console) -> 
     context = multiprocessing.get_context("spawn")
     for index, trial in enumerate(trials, start=1):
         console.print(as_text(f"trial {index} of {len(trials)}: {trial.cell} ..."))
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
+        with ProcessPoolExecutor(
+            1, mp_context=context, initializer=install, initargs=(loaded(),)
+        ) as pool:
             try:
                 found = pool.submit(run_again, trial).result()
             except ModuleNotFoundError:
@@ -409,6 +414,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seed", type=int, default=0, help="seed for choosing the trials (default: 0)"
     )
+    add_option(parser)
     return parser
 
 
@@ -427,13 +433,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"-n must be at least 1, not {options.n}")
     console = make_console()
     try:
+        load_plugins(options.plugins)
         folder = open_folder(whole_location(options.path.rstrip("/")))
         trials = choose(folder, options.path, n_trials=options.n, seed=options.seed)
         verdicts = verify(folder, trials, console)
         outcome = certificate(PurePath(options.path).name, verdicts, seed=options.seed)
     except ModuleNotFoundError as error:
         return say_missing(error)
-    except (ResultsError, OSError) as error:
+    except (ResultsError, PluginError, OSError) as error:
         say_error(f"error: {printable(error)}")
         return ExitStatus.USAGE
     _print_verdicts(verdicts, console)

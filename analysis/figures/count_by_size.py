@@ -23,7 +23,7 @@ from analysis.figures.marks import plot_intervals
 from analysis.frames import summary
 from analysis.load import Results
 from analysis.wording import notes
-from analysis.wording.names import PROTOCOL_NAMES, name_of
+from analysis.wording.names import name_of, protocol_name
 from study.results import PROTOCOLS
 
 
@@ -48,7 +48,7 @@ def draw_count_by_size(results: Results) -> Drawn:
             plot_count_by_size(part[part["protocol"] == protocol], x=x, ax=ax)
             k = true_k[part["cell"].iloc[0]]
             ax.axhline(k, color=theme.NEUTRAL, ls=":", lw=1, label="true K")
-            ax.set_title(title or PROTOCOL_NAMES[protocol])
+            ax.set_title(title or protocol_name(protocol))
     legend_below(figure, axes[0, 0])
     drawn = pd.concat([part for _, part in panels])
     return Drawn(

@@ -27,7 +27,7 @@ from analysis.figures.marks import FloatArray, plain_log_ticks, plot_intervals, 
 from analysis.frames import summary
 from analysis.load import Results
 from analysis.wording import notes
-from analysis.wording.names import PROTOCOL_NAMES, name_of, source_name
+from analysis.wording.names import name_of, protocol_name, source_name
 from study.results import PROTOCOLS
 
 # Above this share at the ceiling a cell's mean is not to be read without it.
@@ -60,9 +60,9 @@ def draw_coverage(results: Results) -> Drawn:
                 ax=ax,
             )
             if row == 0:
-                ax.set_title(title or PROTOCOL_NAMES[protocol])
+                ax.set_title(title or protocol_name(protocol))
             elif not title:
-                ax.set_title(PROTOCOL_NAMES[protocol])
+                ax.set_title(protocol_name(protocol))
             ax.label_outer()
             turn_crowded_ticks(ax, figure.get_figwidth() / (len(panels) + 0.5))
             if title and column == 0:
@@ -90,7 +90,7 @@ def _coverage_of_one_cell(results: Results, frame: pd.DataFrame, protocols: list
         plot_coverage_by_source(
             frame[frame["protocol"] == protocol], trials[trials["protocol"] == protocol], ax=ax
         )
-        ax.set_title(PROTOCOL_NAMES[protocol])
+        ax.set_title(protocol_name(protocol))
     for ax in axes[1:]:
         # Each protocol has its own scale, so only the label is dropped, not the ticks.
         ax.set_ylabel("")

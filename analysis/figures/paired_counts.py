@@ -24,7 +24,7 @@ from analysis.figures.layout import (
 from analysis.frames import summary
 from analysis.load import Results
 from analysis.wording import notes
-from analysis.wording.names import PROTOCOL_NAMES, cell_text, source_name
+from analysis.wording.names import cell_text, protocol_name, source_name
 from study.results import PROTOCOLS
 
 
@@ -53,7 +53,7 @@ def draw_paired_counts(results: Results) -> Drawn:
         rows = frame[frame["protocol"] == protocol]
         true_k = true_k_of(results, cell)
         plot_paired_slopes(rows[rows["cell"] == cell], true_k=true_k, ax=left)
-        left.set_title(PROTOCOL_NAMES[protocol])
+        left.set_title(protocol_name(protocol))
         for ax in right:
             plot_delta_steps(rows, colors=colors, ax=ax)
     if with_steps:

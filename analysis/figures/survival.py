@@ -25,7 +25,7 @@ from analysis.frames import summary
 from analysis.load import Results
 from analysis.statistics import intervals as stats
 from analysis.wording import notes
-from analysis.wording.names import PROTOCOL_NAMES, source_name
+from analysis.wording.names import protocol_name, source_name
 from study.results import PROTOCOLS, SOURCES
 
 
@@ -52,7 +52,7 @@ def draw_survival(results: Results) -> Drawn:
             rows = frame[(frame["protocol"] == protocol) & (frame["source"] == source)]
             if len(rows):
                 plot_survival(rows, source=source, true_k=true_k_of(results, cell), ax=left)
-        left.set_title(PROTOCOL_NAMES[protocol])
+        left.set_title(protocol_name(protocol))
         plot_ceiling_shares(coverage[coverage["protocol"] == protocol], ax=right)
     legend_below(figure, axes[-1, 0])
     return Drawn(

@@ -20,8 +20,7 @@ from analysis.statistics import intervals as stats
 from analysis.wording import notes
 from analysis.wording.names import short_name
 
-# The replicated count first, then the primary endpoints.
-SPREAD_ENDPOINTS = ("k_samples_original", "k_samples_calibrated", *summary.PRIMARY_ENDPOINTS[::-1])
+SPREAD_COUNTS = ("k_samples_original", "k_samples_calibrated")
 COMPONENT_STYLES = {
     "data": ("#0072b2", ""),
     "init": ("#e69f00", "///"),
@@ -38,7 +37,9 @@ COMPONENT_NAMES = {
 
 def draw_variance(results: Results) -> Drawn:
     """Variance components of each endpoint, and what the factors explain."""
-    present = [n for n in SPREAD_ENDPOINTS if varies(results, n)]
+    # The replicated count first, then the primary endpoints.
+    endpoints = (*SPREAD_COUNTS, *summary.PRIMARY_ENDPOINTS[::-1])
+    present = [n for n in endpoints if varies(results, n)]
     frame = summary.variance_components(results, present) if present else pd.DataFrame()
     frame = frame.dropna(subset=["share"]) if len(frame) else frame
     if frame.empty:

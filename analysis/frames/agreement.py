@@ -17,7 +17,7 @@ from analysis.load import Results
 from analysis.statistics.intervals import BOOTSTRAP_CLUSTERS, FloatArray
 from study.results import COMPARED_ENDPOINTS
 
-METRICS = ("k_samples_original", "k_samples_calibrated", "k_means_calibrated", *COMPARED_ENDPOINTS)
+COMPARED_COUNTS = ("k_samples_original", "k_samples_calibrated", "k_means_calibrated")
 COLUMNS = (
     "metric", "other", "spearman", "kendall", "low", "high", "n", "level", "interval",
     "confidence", "n_data",
@@ -29,7 +29,7 @@ SMALLEST = 4
 def agreement(
     results: Results,
     level: Literal["trials", "cells"],
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence[str] | None = None,
     *,
     confidence: float = 0.95,
     n_resamples: int = 199,
@@ -42,8 +42,9 @@ def agreement(
     results : Results
     level : {"trials", "cells"}
         What is ranked.
-    metrics : sequence of str
-        Numeric columns of the trials table; those that are constant or absent are left out.
+    metrics : sequence of str, optional
+        Numeric columns of the trials table; those that are constant or absent are left out. By
+        default three counts and the endpoints that are compared.
     confidence : float
     n_resamples, seed : int
         Of the bootstrap over data seeds (whole data seeds, with all cells in them).
@@ -63,7 +64,8 @@ def agreement(
     if level not in ("trials", "cells"):
         raise ValueError(f"level must be 'trials' or 'cells', found {level!r}")
     done = done_trials(results.trials)
-    names = [name for name in metrics if name in done and done[name].nunique() > 1]
+    listed = (*COMPARED_COUNTS, *COMPARED_ENDPOINTS) if metrics is None else metrics
+    names = [name for name in listed if name in done and done[name].nunique() > 1]
     table = done[names].astype("Float64").astype(float).dropna(axis=1, how="all").dropna()
     seeds = done.loc[table.index, "data_seed"].to_numpy()
     groups = pd.factorize(done.loc[table.index, "cell"])[0]

@@ -13,11 +13,11 @@ from analysis.load import Results
 from analysis.statistics import intervals as stats
 from study.results import PROTOCOLS, SOURCES, count_columns
 
-# What a count needs: its columns, its seeds and its range.
-COUNT_COLUMNS = (
-    "control_id", "data_seed", "n_components", "k_min", "k_max", "k_id",
-    *(name for s in SOURCES for p in PROTOCOLS for name in count_columns(s, p)),
-)  # fmt: skip
+
+def columns_of_counts() -> list[str]:
+    """List what a count needs: its columns, its seeds and its range."""
+    counts = (name for s in SOURCES for p in PROTOCOLS for name in count_columns(s, p))
+    return ["control_id", "data_seed", "n_components", "k_min", "k_max", "k_id", *counts]
 
 
 def named_rows(frame: pd.DataFrame) -> list[Any]:

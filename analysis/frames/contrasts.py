@@ -23,9 +23,9 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from analysis.frames.cells import (
-    COUNT_COLUMNS,
     by_cell,
     cells,
+    columns_of_counts,
     counted_pairs,
     done_trials,
     independent_factors,
@@ -99,7 +99,7 @@ def contrasts_by_cell(results: Results, *, level: float = 0.95) -> pd.DataFrame:
 def _contrasts_by_cell(results: Results, level: float) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     differences = []
-    for head, group in by_cell(results, COUNT_COLUMNS):
+    for head, group in by_cell(results, columns_of_counts()):
         for source, protocol in counted_pairs(group):
             control = group[f"k_data_{protocol}"]
             if source == "data" or control.isna().all():
@@ -261,7 +261,9 @@ def primary_comparisons(results: Results, reference: str | None = None) -> list[
     """List the tests of a sweep's primary family."""
     against = reference_cell(results) if reference is None else reference
     near = cells_near(results, against)
-    tests = [one for one in _comparisons(results, against, PRIMARY_ENDPOINTS) if one.cell in near]
+    tests = [
+        one for one in _comparisons(results, against, tuple(PRIMARY_ENDPOINTS)) if one.cell in near
+    ]
     return [*_control_comparison(results, against), *tests]
 
 

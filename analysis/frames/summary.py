@@ -17,9 +17,9 @@ import pandas as pd
 
 from analysis.frames.agreement import agreement
 from analysis.frames.cells import (
-    COUNT_COLUMNS,
     by_cell,
     cells,
+    columns_of_counts,
     counted_pairs,
     done_trials,
     independent_factors,
@@ -171,7 +171,7 @@ def coverage_by_cell(results: Results, *, level: float = 0.95) -> pd.DataFrame:
 def _coverage_by_cell(results: Results, level: float) -> pd.DataFrame:
     planned = owed_trials(results)
     heads, samples, bounds = [], [], []
-    for head, group in by_cell(results, COUNT_COLUMNS):
+    for head, group in by_cell(results, columns_of_counts()):
         # A control is counted once for each mixture, however many trials share it.
         controls = group.drop_duplicates("control_id")
         for source, protocol in counted_pairs(group):

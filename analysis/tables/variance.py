@@ -13,19 +13,14 @@ from analysis.statistics.intervals import KIND_TEXT
 from analysis.tables.table import NotTabulated, Table, p_text, quantity_name
 from analysis.wording.names import name_of
 
-ENDPOINTS = (
-    *summary.PRIMARY_ENDPOINTS,
-    "k_samples_calibrated",
-    "k_samples_original",
-    "modal_modes_samples",
-)
+COUNTS = ("k_samples_calibrated", "k_samples_original", "modal_modes_samples")
 
 SCALES: tuple[Literal["raw", "log"], ...] = ("raw", "log")
 
 
 def _measured(results: Results) -> list[str]:
     done = summary.done_trials(results.trials)
-    return [name for name in ENDPOINTS if done[name].notna().any()]
+    return [name for name in (*summary.PRIMARY_ENDPOINTS, *COUNTS) if done[name].notna().any()]
 
 
 def variance(results: Results) -> Table:

@@ -80,6 +80,11 @@ def short_name(column: str) -> str:
     return record.short_title if record else name_of(column).split(" (")[0]
 
 
+def protocol_name(protocol: str) -> str:
+    """Return a protocol's name for people."""
+    return PROTOCOL_NAMES.get(protocol, f"protocol {protocol}")
+
+
 def source_name(source: object) -> str:
     """Give a source's name for people."""
     return SOURCE_NAMES[str(source)]

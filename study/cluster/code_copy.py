@@ -186,7 +186,11 @@ def check_size(root: Path, files: Sequence[str], *, most_mb: float = MOST_MB) ->
 
 
 def pack(
-    root: Path, target: Path, sweep_file: Path, include: Sequence[str] = ()
+    root: Path,
+    target: Path,
+    sweep_file: Path,
+    include: Sequence[str] = (),
+    plugins: Sequence[Path] = (),
 ) -> tuple[Package, str]:
     """Copy the working tree.
 
@@ -200,6 +204,8 @@ def pack(
         It is copied too, to sweeps/, if it is not in the tree.
     include : sequence of str
         As for `list_tree`.
+    plugins : sequence of Path
+        Files that are copied too, to the names that `plugin_name` gives.
 
     Returns
     -------
@@ -217,6 +223,7 @@ def pack(
     sources = {name: root / name for name in files}
     file = _name_in_tree(sweep_file, root, sources)
     sources[file] = sweep_file.resolve()
+    sources |= {plugin_name(plugin): plugin.resolve() for plugin in plugins}
     content = hashlib.sha256()
     for name, source in sorted(sources.items()):
         content.update(f"{name}\0".encode() + source.read_bytes() + b"\0")
@@ -227,6 +234,11 @@ def pack(
         shutil.copy2(source, place)
     names = tuple(sorted(sources))
     return Package(root=copy, files=names, size_mb=size_mb, content=copy.name), file
+
+
+def plugin_name(plugin: Path) -> str:
+    """Return the name of a plug-in's file in a copy of the tree."""
+    return f"plugins/{plugin.name}"
 
 
 def _name_in_tree(sweep_file: Path, root: Path, sources: dict[str, Path]) -> str:

@@ -3,13 +3,14 @@
 Other packages import from here; within it, names are imported from where they are defined.
 """
 
+from study.config.catalogue import all_fields, field_columns
+from study.config.cells import Cell, Sweep, default_columns
 from study.config.loader import load_sweep, read_resolved
 from study.config.resolved import resolve, sweep_hash
 from study.config.search_space import SearchConfig
 from study.config.sections import (
     ORIGINAL_RANGE,
     Activation,
-    Cell,
     DetectionConfig,
     MixtureConfig,
     ModelConfig,
@@ -17,9 +18,7 @@ from study.config.sections import (
     Replicates,
     ResourcesConfig,
     Source,
-    Sweep,
     TrainingConfig,
-    all_fields,
     checkpoint_epochs,
 )
 from study.config.smoke import shrink
@@ -42,6 +41,8 @@ __all__ = [
     "TrainingConfig",
     "all_fields",
     "checkpoint_epochs",
+    "default_columns",
+    "field_columns",
     "load_sweep",
     "read_resolved",
     "resolve",

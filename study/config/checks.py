@@ -11,22 +11,21 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+from study.config.catalogue import idle_fields
+from study.config.cells import Cell
 from study.config.sections import (
     GIVEN_FIELDS,
     MAX_SEED,
-    ORIGINAL_RANGE,
     RECIPE_FIELDS,
-    Cell,
     DetectionConfig,
     MixtureConfig,
     Replicates,
     TrainingConfig,
 )
 from study.config.yaml_source import show
+from study.plugins import PROTOCOLS
 
 ORIGINAL_N_SAMPLES = 10_000
-# The original protocol fits up to so many components, and a fit needs as many points.
-ORIGINAL_MIN_SAMPLES = max(ORIGINAL_RANGE)
 WEIGHTS_TOLERANCE = 1e-6
 
 Problem = tuple[str, str] | None
@@ -80,6 +79,22 @@ def cell_problem(cell: Cell, values: Mapping[str, Any], replicates: Replicates) 
         or _count_problem(cell, values)
         or _search_seed_problem(cell.detection, replicates)
     )
+
+
+def idle_problem(cell: Cell, values: Mapping[str, Any]) -> Problem:
+    """Find a field that is set and has no effect on the cell's generator or mixture family.
+
+    Settings of the training may stand beside any generator.
+    """
+    kind, family = cell.model.kind, cell.mixture.kind
+    for name in values:
+        section = name.partition(".")[0]
+        if name in idle_fields(kind, family) and section != "training":
+            of = f"mixture.kind: {family}" if section == "mixture" else f"model.kind: {kind}"
+            if section not in ("mixture", "model"):
+                of = f"model.kind: {kind} and mixture.kind: {family}"
+            return name, f"has no effect on {of}; remove it"
+    return None
 
 
 def given_problem(values: Mapping[str, Any]) -> Problem:
@@ -173,9 +188,11 @@ def detection_problem(detection: DetectionConfig) -> Problem:
     if detection.k_max > n_samples:
         bound = f"must be at most detection.n_samples = {n_samples}"
         return "detection.k_max", f"{bound}; found {detection.k_max}"
-    if "original" in detection.protocols and n_samples < ORIGINAL_MIN_SAMPLES:
-        bound = f"must be at least {ORIGINAL_MIN_SAMPLES} for the original protocol"
-        return "detection.n_samples", f"{bound}; found {n_samples}"
+    for name in detection.protocols:
+        fewest = PROTOCOLS[name].min_points
+        if n_samples < fewest:
+            bound = f"must be at least {fewest} for the {name} protocol"
+            return "detection.n_samples", f"{bound}; found {n_samples}"
     return None
 
 

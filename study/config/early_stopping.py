@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 
 from study.config.objective import Objective
 from study.config.sections import DetectionConfig
-from study.results.endpoints import FIT_ENDPOINTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +154,13 @@ def rung_detection(detection: DetectionConfig, columns: Collection[str]) -> Dete
         Those of the objective.
     """
     # Imported here: it brings pyarrow, and a plan need not wait for that.
-    from study.results.tables import GAP_COLUMNS, count_columns, reading_columns
+    from study.results.endpoints import FIT_ENDPOINTS
+    from study.results.tables import (
+        GAP_COLUMNS,
+        count_columns,
+        reading_columns,
+        reference_protocol,
+    )
 
     names = frozenset(columns)
     pairs = {
@@ -167,9 +172,8 @@ def rung_detection(detection: DetectionConfig, columns: Collection[str]) -> Dete
     }
     if names & set(GAP_COLUMNS):
         pairs.add(("samples", "calibrated"))
-    if names & FIT_ENDPOINTS:
-        calibrated = "calibrated" in detection.protocols
-        pairs.add(("samples", "calibrated" if calibrated else "original"))
+    if names.intersection(FIT_ENDPOINTS):
+        pairs.add(("samples", reference_protocol(detection.protocols)))
     sources, protocols = {source for source, _ in pairs}, {protocol for _, protocol in pairs}
     return replace(
         detection,

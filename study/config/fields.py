@@ -9,15 +9,64 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import CoreSchema, core_schema
 
 from study.config.yaml_source import Node, SweepError, show, show_name
+from study.plugins import Registry
 
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the trials table, declared with the field that it shows.
+
+    Parameters
+    ----------
+    name : str
+    type : {"int", "float", "str", "bool"}, optional
+        By default that of the field.
+    read : callable, optional
+        Its value, or None, from the whole section; by default the field's own value.
+    of_cell : callable, optional
+        Its value, or None, from the whole cell, where other sections decide, too.
+    """
+
+    name: str
+    type: str = ""
+    read: Callable[[Any], Any] | None = None
+    of_cell: Callable[[Any], Any] | None = None
+
+    def value(self, found: Any) -> Any:
+        """Return a value as the column's type; None stays None."""
+        return None if found is None else _TYPES[self.type](found)
+
+
+class _NotAField:
+    """Marks what a section holds but a sweep file does not say."""
+
+
+NOT_A_FIELD = _NotAField()
+# Fields whose values are names that a plug-in may add.
+NAMED = ("model.kind", "mixture.kind", "detection.protocols")
+_TYPES: dict[str, Callable[[Any], Any]] = {"int": int, "float": float, "str": str, "bool": bool}
+_JSON_TYPES = {"integer": "int", "number": "float", "boolean": "bool", "string": "str"}
+
+
+@dataclass(frozen=True, slots=True)
+class NameIn:
+    """The type of a name in a registry, plug-ins included."""
+
+    registry: Registry
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        """Accept the names that are known when the type is first used."""
+        return core_schema.literal_schema(list(self.registry))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +86,8 @@ class Field:
         Checks a value.
     expectation : str
         What a right value is, in words.
+    columns : tuple of Column
+        Of the trials table; their types are set.
     """
 
     path: str
@@ -45,6 +96,7 @@ class Field:
     sweepable: bool
     adapter: TypeAdapter[Any]
     expectation: str
+    columns: tuple[Column, ...] = ()
 
     @property
     def section(self) -> str:
@@ -55,6 +107,17 @@ class Field:
     def leaf(self) -> str:
         """The part after the dot."""
         return self.path.partition(".")[2]
+
+    def column_values(self, section: Any) -> dict[str, Any]:
+        """Return the values of its columns, given the section that holds it.
+
+        Those that the whole cell decides are None.
+        """
+        values = {}
+        for column in self.columns:
+            found = column.read(section) if column.read else getattr(section, self.leaf)
+            values[column.name] = None if column.of_cell else column.value(found)
+        return values
 
     @property
     def is_numeric(self) -> bool:
@@ -92,6 +155,8 @@ class Field:
         hint = (
             did_you_mean(value, re.findall(r"'(\w+)'", wanted)) if isinstance(value, str) else ""
         )
+        if self.path in NAMED and not hint:
+            hint = "; what a plug-in adds needs --plugin FILE.py"
         return found.error(f"{name}: must be {wanted}; found {show(value)}{hint}")
 
     def accepts(self, node: Node) -> bool:
@@ -103,9 +168,7 @@ class Field:
         return True
 
 
-def section_fields(
-    section: str, config: type, *, fixed_only: Iterable[str] = ()
-) -> dict[str, Field]:
+def section_fields(section: str, config: type, *, has_columns: bool = False) -> dict[str, Field]:
     """List the fields of a section's dataclass by dotted name.
 
     Parameters
@@ -113,25 +176,56 @@ def section_fields(
     section : str
     config : type
         A dataclass with a default for each field and a numpydoc docstring.
-    fixed_only : iterable of str
-        Leaf names that cannot be swept.
+    has_columns : bool
+        Whether its fields are shown in the trials table; one without a `Column` cannot be swept.
     """
     hints = get_type_hints(config, include_extras=True)
     texts = descriptions(config)
-    held = set(fixed_only)
     fields = {}
     for item in dataclasses.fields(config):
+        marks = _annotations(hints[item.name])
+        if NOT_A_FIELD in marks:
+            continue
         adapter: TypeAdapter[Any] = TypeAdapter(hints[item.name], config=_STRICT)
+        schema = adapter.json_schema()
         path = f"{section}.{item.name}"
+        columns = tuple(_typed(mark, schema) for mark in marks if isinstance(mark, Column))
         fields[path] = Field(
             path=path,
             default=item.default,
             description=texts.get(item.name, ""),
-            sweepable=item.name not in held,
+            sweepable=bool(columns) or not has_columns,
             adapter=adapter,
-            expectation=expectation(adapter.json_schema()),
+            expectation=expectation(schema),
+            columns=columns,
         )
     return fields
+
+
+def option_fields(name: str, config: type) -> dict[str, Field]:
+    """List the options of a generator or mixture family; each has a column, NAME_OPTION.
+
+    Parameters
+    ----------
+    name : str
+        Of the generator or family, which names the section.
+    config : type
+        A frozen dataclass with a default for each field.
+    """
+    fields = {}
+    for path, field in section_fields(name, config).items():
+        columns = field.columns or (_typed(Column(f"{name}_{field.leaf}"), field.schema),)
+        fields[path] = dataclasses.replace(field, columns=columns)
+    return fields
+
+
+def _annotations(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+
+
+def _typed(column: Column, schema: Mapping[str, Any]) -> Column:
+    found = _JSON_TYPES.get(schema.get("type", ""), "str")
+    return column if column.type else dataclasses.replace(column, type=found)
 
 
 def descriptions(config: type) -> dict[str, str]:
@@ -216,7 +310,10 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
 
 def unknown(node: Node, name: str, names: Iterable[str], *, kind: str = "field") -> SweepError:
     """Build the error for a name that does not exist."""
-    return node.error(f"{show_name(name)}: no such {kind}{did_you_mean(name, names)}")
+    hint = did_you_mean(name, names)
+    if not hint and kind == "field" and "." in name:
+        hint = "; the fields of a plug-in need --plugin FILE.py"
+    return node.error(f"{show_name(name)}: no such {kind}{hint}")
 
 
 def _whole(value: Any) -> Any:

@@ -14,37 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from study.config.blocks import Axis, Block, Scope, ScopeReader
-from study.config.checks import cell_problem
+from study.config.catalogue import all_fields, replicate_fields, trial_sections
+from study.config.cells import Cell, Exclusion, Sweep, is_excluded, make_cell
+from study.config.checks import cell_problem, idle_problem
 from study.config.fields import unknown
 from study.config.search_reader import check_search, read_search, search_fields
 from study.config.search_space import SearchConfig
-from study.config.sections import (
-    SECTIONS,
-    Cell,
-    Exclusion,
-    Replicates,
-    ResourcesConfig,
-    Sweep,
-    all_fields,
-    is_excluded,
-    make_cell,
-    replicate_fields,
-)
+from study.config.sections import Replicates, ResourcesConfig
 from study.config.yaml_source import Node, SweepError, parse_yaml, read_yaml, show, show_name
 
 MAX_TRIALS = 1_000_000
 MAX_QUESTION = 1_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_BLOCK_KEYS = (
-    "label",
-    "fixed",
-    "grid",
-    "zip",
-    *(name for name in SECTIONS if name != "resources"),
-)
+_BLOCK_KEYS = ("label", "fixed", "grid", "zip")
 _TOP_KEYS = (
     *("name", "question", "fixed", "grid", "zip", "blocks", "exclude", "replicates", "search"),
-    *SECTIONS,
+    "resources",
 )
 
 
@@ -152,8 +137,9 @@ class _Loader:
     def _check_key(self, key: str, node: Node) -> None:
         if key in self.reader.fields:
             raise node.error(f"{key}: belongs under fixed, or as a list of values under grid")
-        if key not in _TOP_KEYS:
-            raise unknown(node, key, [*_TOP_KEYS, *self.reader.fields])
+        known = (*_TOP_KEYS, *trial_sections())
+        if key not in known:
+            raise unknown(node, key, [*known, *self.reader.fields])
 
     def _set_part(self, name: str, node: Node) -> bool:
         if name in ("name", "question"):
@@ -186,8 +172,8 @@ class _Loader:
             for key, child in entry.value.items():
                 if key == "resources":
                     raise child.error("resources: belong to the whole sweep, not to a block")
-                if key not in _BLOCK_KEYS:
-                    raise unknown(child, key, _BLOCK_KEYS, kind="part of a block")
+                if key not in (keys := (*_BLOCK_KEYS, *trial_sections())):
+                    raise unknown(child, key, keys, kind="part of a block")
             scope = self.reader.read(entry)
             held = next((name for name in scope.fixed if name.startswith("resources.")), None)
             if held is not None:
@@ -356,6 +342,8 @@ class _Checker:
 
     def _check_cell(self, cell: Cell, values: dict[str, Any], scope: Scope) -> None:
         problem = cell_problem(cell, values, self.sweep.replicates)
+        if problem is None and not {"model.kind", "mixture.kind"} & (scope.swept | self.top.swept):
+            problem = idle_problem(cell, values)
         if problem is not None:
             name, message = problem
             raise SweepError(f"{self._place(name, scope)}: {name}: {message}")

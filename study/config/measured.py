@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from functools import cache
 
-from study.config.sections import Cell, DetectionConfig
-from study.results.endpoints import FIT_ENDPOINTS
+from study.config.cells import Cell
+from study.config.sections import DetectionConfig
+from study.plugins import PROTOCOLS, until_plugins_change
 
 # What a recipe says of a mixture; a given one says nothing of it.
 _OF_THE_RECIPE = frozenset(["box_half_width", "variance_low", "variance_high", "alpha"])
@@ -29,10 +30,13 @@ def why_unmeasured(name: str, cell: Cell) -> str | None:
 
     Examples
     --------
-    >>> from study.config.sections import make_cell
+    >>> from study.config.cells import make_cell
     >>> why_unmeasured("bridges", make_cell({"detection.sources": ("data", "means")}))
     'detection.sources lacks samples'
     """
+    # Imported here, as below: it brings pyarrow, and a plan need not wait for that.
+    from study.results.endpoints import FIT_ENDPOINTS
+
     if name in FIT_ENDPOINTS:
         return _lacking(cell.detection, ("samples",))
     if name == "control_gap":
@@ -57,7 +61,6 @@ def is_known_at_rungs(name: str) -> bool:
 
     Controls are counted elsewhere, times vary, and a row gets its provenance at the end.
     """
-    # Imported here, as below: it brings pyarrow, and a plan need not wait for that.
     from study.results.tables import CONTROL_FIELDS, PROVENANCE_FIELDS
 
     return name not in {*_TIMES, *dict(CONTROL_FIELDS), *dict(PROVENANCE_FIELDS)}
@@ -73,10 +76,10 @@ def _lacking(
     return None
 
 
-@cache
+@until_plugins_change
 def _counts() -> dict[str, tuple[str, str]]:
     """Map the columns of counts to their source and protocol."""
-    from study.results.tables import PROTOCOLS, SOURCES, count_columns, reading_columns
+    from study.results.tables import SOURCES, count_columns, reading_columns
 
     counted = {
         name: (source, protocol)

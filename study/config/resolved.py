@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
+from itertools import product
 from typing import Any
 
 from study.config.blocks import Block
+from study.config.catalogue import all_fields, idle_fields
+from study.config.cells import Sweep
 from study.config.search_reader import resolve_search
-from study.config.sections import GIVEN_FIELDS, RECIPE_FIELDS, SHAPE_FIELDS, Sweep, all_fields
+from study.config.sections import GIVEN_FIELDS, RECIPE_FIELDS, SHAPE_FIELDS
 
 
 def resolve(sweep: Sweep) -> dict[str, Any]:
@@ -20,7 +23,7 @@ def resolve(sweep: Sweep) -> dict[str, Any]:
     dict
         Loading it gives the same trials, whatever the defaults are by then.
     """
-    blocks = [_resolve_block(block) for block in sweep.blocks]
+    blocks = [_resolve_block(sweep, block) for block in sweep.blocks]
     first = blocks[0]["fixed"]
     common = {
         name: value
@@ -56,10 +59,15 @@ def sweep_hash(sweep: Sweep) -> str:
     return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _resolve_block(block: Block) -> dict[str, Any]:
+def _resolve_block(sweep: Sweep, block: Block) -> dict[str, Any]:
     held, swept = dict(block.fixed), set(block.swept)
     given = held.get(GIVEN_FIELDS[0]) is not None
-    idle = (*RECIPE_FIELDS, *SHAPE_FIELDS) if given else GIVEN_FIELDS
+    idle = {*RECIPE_FIELDS, *SHAPE_FIELDS} if given else {*GIVEN_FIELDS}
+    kinds, families = (
+        _values_in(block, name) if sweep.search is None else values_of(sweep, name)
+        for name in ("model.kind", "mixture.kind")
+    )
+    idle |= frozenset.intersection(*(idle_fields(*pair) for pair in product(kinds, families)))
     fixed = {
         name: _listed(held.get(name, field.default))
         for name, field in all_fields().items()
@@ -80,6 +88,29 @@ def _resolve_block(block: Block) -> dict[str, Any]:
             for axis in zipped
         ]
     return form
+
+
+def values_of(sweep: Sweep, name: str) -> set[Any]:
+    """Return the values that a field takes in a sweep.
+
+    Parameters
+    ----------
+    sweep : Sweep
+    name : str
+        A dotted name.
+    """
+    values = set().union(*(_values_in(block, name) for block in sweep.blocks))
+    for dimension in sweep.search.space if sweep.search is not None else ():
+        if dimension.name == name:
+            values |= set(dimension.choices)
+    return values
+
+
+def _values_in(block: Block, name: str) -> set[Any]:
+    for axis in block.axes:
+        if name in axis.names:
+            return {row[axis.names.index(name)] for row in axis.rows}
+    return {dict(block.fixed).get(name, all_fields()[name].default)}
 
 
 def _without(block: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:

@@ -10,14 +10,16 @@ from functools import cache
 from typing import Any, Literal
 
 from study.config.blocks import ScopeReader
+from study.config.cells import Cell, Sweep, make_cell
 from study.config.checks import cell_problem
 from study.config.early_stopping import rung_epochs
 from study.config.fields import Field, section_fields, unknown
 from study.config.measured import is_known_at_rungs, why_unmeasured
 from study.config.objective import Objective, check_expression
 from study.config.search_space import MAX_GRID, Dimension, SearchConfig, SearchOptions
-from study.config.sections import Cell, Sweep, TrainingConfig, checkpoint_epochs, make_cell
+from study.config.sections import TrainingConfig, checkpoint_epochs
 from study.config.yaml_source import Node, show
+from study.plugins import until_plugins_change
 
 MAX_CORNERS = 4096
 _RANGES = ("uniform", "log")
@@ -292,7 +294,7 @@ def _resolve_dimension(dimension: Dimension) -> dict[str, Any]:
     return form | ({"when": when} if when else {})
 
 
-@cache
+@until_plugins_change
 def _numeric_columns() -> tuple[str, ...]:
     # Imported here: it brings pyarrow, and most sweep files search for nothing.
     from study.results.tables import SCHEMAS

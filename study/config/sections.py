@@ -8,23 +8,20 @@ checks where a file is read.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
 from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import Interval, Len
 
-from study.config.blocks import Block
-from study.config.fields import Field, section_fields
-from study.config.search_space import SearchConfig
+from study.config.fields import NOT_A_FIELD, Column, NameIn
+from study.plugins import GENERATORS, MIXTURES, PROTOCOLS
 
 MAX_SEED = 2**32 - 1
 
 Source = Literal["data", "means", "samples", "codes"]
 # The numbers of components that the original report tried, both ends among them.
 ORIGINAL_RANGE = (5, 14)
-Protocol = Literal["original", "calibrated"]
+Protocol = Annotated[str, NameIn(PROTOCOLS)]
 Activation = Literal["relu", "tanh", "gelu", "silu", "elu", "softplus"]
 
 Components = Annotated[int, Interval(ge=1, le=10_000)]
@@ -41,6 +38,52 @@ Probability = Annotated[float, Interval(gt=0, le=1)]
 Width = Annotated[int, Interval(ge=1, le=8192)]
 Table = Annotated[tuple[Annotated[tuple[Coordinate, ...], Len(1, 256)], ...], Len(1, 10_000)]
 PositiveTable = Annotated[tuple[Annotated[tuple[Positive, ...], Len(1, 256)], ...], Len(1, 10_000)]
+# Values of a generator's or mixture family's own options that differ from their defaults.
+Options = Annotated[tuple[tuple[str, Any], ...], NOT_A_FIELD]
+
+
+def box_half_width(mixture: MixtureConfig) -> float | None:
+    """Return the half-width of the box that holds the means; None if the mixture is given."""
+    if mixture.means is not None:
+        return None
+    if mixture.box == "density":
+        return 10.0 * (mixture.n_components / 10) ** (1 / mixture.dim)
+    return float(mixture.box)
+
+
+def box_rule(mixture: MixtureConfig) -> str:
+    """Say where the box's half-width comes from."""
+    if mixture.means is not None:
+        return "given"
+    return "density" if mixture.box == "density" else "fixed"
+
+
+def _variance_low(mixture: MixtureConfig) -> float | None:
+    return None if mixture.means is not None else mixture.variance[0]
+
+
+def _variance_high(mixture: MixtureConfig) -> float | None:
+    return None if mixture.means is not None else mixture.variance[1]
+
+
+def _alpha(mixture: MixtureConfig) -> float | None:
+    return None if mixture.means is not None else mixture.alpha
+
+
+def _noise_variance(cell: Any) -> float | None:
+    """Return the variance of what is sampled, in the units of the training; None if learned."""
+    given = cell.detection.noise_variance
+    if given != "implied":
+        return float(given)
+    return cell.training.kl_weight / 2 if cell.model.decoder_variance == "implied" else None
+
+
+def _noise_rule(detection: DetectionConfig) -> str:
+    return "implied" if detection.noise_variance == "implied" else "given"
+
+
+def _hidden(model: ModelConfig) -> str:
+    return "x".join(map(str, model.hidden)) or "linear"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +92,9 @@ class MixtureConfig:
 
     Parameters
     ----------
+    kind : str
+        The family that the mixture is drawn from. "box": means in a box, as the fields below say.
+        A family's own options are fields of a section of its name.
     n_components : int
         K, the number of components.
     dim : int
@@ -70,24 +116,41 @@ class MixtureConfig:
         report's own 10,000 points (numpy's legacy generator) and needs the report's mixture.
     """
 
-    n_components: Components = 10
-    dim: Annotated[int, Interval(ge=1, le=256)] = 3
-    box: Positive | Literal["density"] = 10.0
-    variance: tuple[Positive, Positive] = (0.5, 2.0)
-    alpha: Annotated[float, Interval(ge=1e-3, le=1e6)] = 1.0
-    n_samples: Points = 10_000
+    kind: Annotated[str, NameIn(MIXTURES), Column("mixture_kind")] = "box"
+    n_components: Annotated[Components, Column("n_components")] = 10
+    dim: Annotated[int, Interval(ge=1, le=256), Column("dim")] = 3
+    box: Annotated[
+        Positive | Literal["density"],
+        Column("box_half_width", "float", box_half_width),
+        Column("box_rule", "str", box_rule),
+    ] = 10.0
+    variance: Annotated[
+        tuple[Positive, Positive],
+        Column("variance_low", "float", _variance_low),
+        Column("variance_high", "float", _variance_high),
+    ] = (0.5, 2.0)
+    alpha: Annotated[
+        float,
+        Interval(ge=1e-3, le=1e6),
+        Column("alpha", read=_alpha),
+    ] = 1.0
+    n_samples: Annotated[Points, Column("n_samples")] = 10_000
     means: Table | None = None
     variances: PositiveTable | None = None
     weights: Annotated[tuple[Probability, ...], Len(1, 10_000)] | None = None
-    training_points: Literal["fresh", "original"] = "fresh"
+    training_points: Annotated[Literal["fresh", "original"], Column("training_points")] = "fresh"
+    options: Options = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """The variational autoencoder's shape.
+    """What is trained: the kind of generator, and the variational autoencoder's shape.
 
     Parameters
     ----------
+    kind : str
+        "vae": the variational autoencoder, with the fields below. "em": a Gaussian mixture, fitted
+        by EM. A kind's own options are fields of a section of its name.
     latent_dim : int
         q, the number of latent coordinates.
     hidden : tuple of int
@@ -100,10 +163,18 @@ class ModelConfig:
         trained scalar.
     """
 
-    latent_dim: Annotated[int, Interval(ge=1, le=1024)] = 2
-    hidden: Annotated[tuple[Width, ...], Len(0, 16)] = (128, 128)
-    activation: Activation = "relu"
-    decoder_variance: Literal["implied", "learned"] = "implied"
+    kind: Annotated[str, NameIn(GENERATORS), Column("model_kind")] = "vae"
+    latent_dim: Annotated[int, Interval(ge=1, le=1024), Column("latent_dim")] = 2
+    hidden: Annotated[
+        tuple[Width, ...],
+        Len(0, 16),
+        Column("hidden", "str", _hidden),
+    ] = (128, 128)
+    activation: Annotated[Activation, Column("activation")] = "relu"
+    decoder_variance: Annotated[Literal["implied", "learned"], Column("decoder_variance_rule")] = (
+        "implied"
+    )
+    options: Options = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,11 +199,11 @@ class TrainingConfig:
         Minutes after which a trial's training is stopped and recorded as timed out.
     """
 
-    epochs: Epochs = 100
-    batch_size: Annotated[int, Interval(ge=1, le=1_000_000)] = 128
-    learning_rate: Annotated[float, Interval(gt=0, le=10)] = 1e-3
-    kl_weight: Annotated[float, Interval(ge=1e-6, le=1e6)] = 1.0
-    standardize: bool = False
+    epochs: Annotated[Epochs, Column("epochs")] = 100
+    batch_size: Annotated[int, Interval(ge=1, le=1_000_000), Column("batch_size")] = 128
+    learning_rate: Annotated[float, Interval(gt=0, le=10), Column("learning_rate")] = 1e-3
+    kl_weight: Annotated[float, Interval(ge=1e-6, le=1e6), Column("kl_weight")] = 1.0
+    standardize: Annotated[bool, Column("standardize")] = False
     checkpoints: Epochs | Annotated[tuple[Epochs, ...], Len(1, 1000)] = 10
     timeout_min: Annotated[float, Interval(gt=0, le=100_000)] | None = None
 
@@ -170,13 +241,17 @@ class DetectionConfig:
     """
 
     sources: Annotated[tuple[Source, ...], Len(1, 4)] = ("data", "means", "samples", "codes")
-    protocols: Annotated[tuple[Protocol, ...], Len(1, 2)] = ("original", "calibrated")
-    n_samples: Points = 10_000
-    noise_variance: Positive | Literal["implied"] = "implied"
-    k_min: Components = 1
-    k_max: Components = 40
-    restarts: Annotated[int, Interval(ge=1, le=1000)] = 1
-    seed: Seed = 0
+    protocols: Annotated[tuple[Protocol, ...], Len(1, 16)] = ("original", "calibrated")
+    n_samples: Annotated[Points, Column("detection_n_samples")] = 10_000
+    noise_variance: Annotated[
+        Positive | Literal["implied"],
+        Column("noise_variance", "float", of_cell=_noise_variance),
+        Column("noise_rule", "str", _noise_rule),
+    ] = "implied"
+    k_min: Annotated[Components, Column("k_min")] = 1
+    k_max: Annotated[Components, Column("k_max")] = 40
+    restarts: Annotated[int, Interval(ge=1, le=1000), Column("restarts")] = 1
+    seed: Annotated[Seed, Column("detection_seed")] = 0
     at_checkpoints: bool = False
     gap_restarts: Annotated[int, Interval(ge=0, le=1000)] = 0
 
@@ -254,67 +329,6 @@ class Replicates:
         return math.prod(len(self.seeds(kind)) for kind in SEED_KINDS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One combination of the swept factors: the four sections that decide a trial's numbers."""
-
-    mixture: MixtureConfig
-    model: ModelConfig
-    training: TrainingConfig
-    detection: DetectionConfig
-
-    def get(self, name: str) -> Any:
-        """Look a field up by dotted name."""
-        section, _, leaf = name.partition(".")
-        return getattr(getattr(self, section), leaf)
-
-
-# One exclusion: field names and the values that it excludes, all of which must match.
-Exclusion = tuple[tuple[str, tuple[Any, ...]], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sweep:
-    """A checked sweep file.
-
-    Parameters
-    ----------
-    name : str
-        Name of the sweep and of its results folder.
-    question : str
-        What the sweep should answer.
-    blocks : tuple of Block
-        Sub-grids whose union is run.
-    exclude : tuple of Exclusion
-        Cells that are not run.
-    replicates : Replicates
-    resources : ResourcesConfig
-    search : SearchConfig or None
-        What an adaptive sweep varies and looks for; its cells are proposed as it goes.
-    """
-
-    name: str
-    question: str = ""
-    blocks: tuple[Block, ...] = (Block(),)
-    exclude: tuple[Exclusion, ...] = ()
-    replicates: Replicates = Replicates()
-    resources: ResourcesConfig = ResourcesConfig()
-    search: SearchConfig | None = None
-
-    def cells(self) -> Iterator[Cell]:
-        """Iterate over the cells that are run, block by block; equal cells may come twice.
-
-        An adaptive sweep has none before it runs.
-        """
-        if self.search is not None:
-            return
-        for block in self.blocks:
-            for values in block.points():
-                cell = make_cell(values)
-                if not any(is_excluded(cell, exclusion) for exclusion in self.exclude):
-                    yield cell
-
-
 SECTIONS: dict[str, type] = {
     "mixture": MixtureConfig,
     "model": ModelConfig,
@@ -322,55 +336,10 @@ SECTIONS: dict[str, type] = {
     "detection": DetectionConfig,
     "resources": ResourcesConfig,
 }
-# Fields about how to run or what to record, and fields that are not a column of the tables.
-_FIXED_ONLY = {
-    "mixture": ("means", "variances", "weights"),
-    "training": ("checkpoints", "timeout_min"),
-    "detection": ("sources", "protocols", "at_checkpoints", "gap_restarts"),
-    "resources": ("cpus", "gpus", "device", "stack_size"),
-}
-_TRIAL_SECTIONS = ("mixture", "model", "training", "detection")
+TRIAL_SECTIONS = ("mixture", "model", "training", "detection")
 RECIPE_FIELDS = ("mixture.box", "mixture.variance", "mixture.alpha")
 SHAPE_FIELDS = ("mixture.n_components", "mixture.dim")
 GIVEN_FIELDS = ("mixture.means", "mixture.variances", "mixture.weights")
-
-
-@cache
-def all_fields() -> dict[str, Field]:
-    """List the fields of every section by dotted name."""
-    listed: dict[str, Field] = {}
-    for section, config in SECTIONS.items():
-        listed |= section_fields(section, config, fixed_only=_FIXED_ONLY.get(section, ()))
-    return listed
-
-
-@cache
-def replicate_fields() -> dict[str, Field]:
-    """List the fields of `replicates:`."""
-    return section_fields("replicates", Replicates)
-
-
-def make_cell(values: Mapping[str, Any]) -> Cell:
-    """Build the configurations of a cell from what is set, by dotted name."""
-    parts: dict[str, list[tuple[str, Any]]] = {section: [] for section in _TRIAL_SECTIONS}
-    for path, value in values.items():
-        section, _, leaf = path.partition(".")
-        if section in parts:
-            parts[section].append((leaf, value))
-    return Cell(**{name: _make_section(name, tuple(held)) for name, held in parts.items()})
-
-
-@lru_cache(maxsize=100_000)
-def _make_section(section: str, values: tuple[tuple[str, Any], ...]) -> Any:
-    named = dict(values)
-    if named.get("means") is not None:
-        named |= {"n_components": len(named["means"]), "dim": len(named["means"][0])}
-    return SECTIONS[section](**named)
-
-
-def is_excluded(cell: Cell, exclusion: Exclusion) -> bool:
-    """Return whether an exclusion matches a cell."""
-    return all(cell.get(name) in values for name, values in exclusion)
 
 
 def checkpoint_epochs(training: TrainingConfig) -> frozenset[int]:

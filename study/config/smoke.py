@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from study.config.blocks import Axis, Block
+from study.config.cells import Cell, Sweep, is_excluded, make_cell
 from study.config.checks import min_points
-from study.config.sections import Cell, Replicates, Sweep, is_excluded, make_cell
+from study.config.sections import Replicates
 
 SMOKE_CELLS = 6
 SMOKE_TRIALS = 12

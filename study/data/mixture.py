@@ -13,9 +13,12 @@ from jaxtyping import Float64, Int64
 from scipy.special import logsumexp
 
 from study.config import MixtureConfig
+from study.config.catalogue import options_of
+from study.config.sections import box_half_width
 from study.data.moments import mixture_covariance
 from study.data.original import original_draw
 from study.data.seeds import numpy_generator
+from study.plugins import MIXTURES
 
 WEIGHT_SUM_TOLERANCE = 1e-6
 
@@ -162,7 +165,7 @@ class TrueMixture:
 
 
 def draw_mixture(config: MixtureConfig, data_seed: int) -> TrueMixture:
-    """Draw the mixture that a recipe and a data seed define, or return the given one.
+    """Draw the mixture that a family and a data seed define, or return the given one.
 
     Parameters
     ----------
@@ -177,14 +180,35 @@ def draw_mixture(config: MixtureConfig, data_seed: int) -> TrueMixture:
     Raises
     ------
     ValueError
-        If a given mixture is incomplete or no mixture.
+        If a given mixture is incomplete or not a mixture, or a family draws another shape than it
+        says.
     """
     given = (config.means, config.variances, config.weights)
     if any(part is not None for part in given):
         return _given_mixture(config)
-    rng = numpy_generator("mixture", data_seed)
+    family = MIXTURES[config.kind]
+    options = options_of(family, config.options)
+    mixture: TrueMixture = family.draw(config, options, numpy_generator("mixture", data_seed))
     shape = (config.n_components, config.dim)
-    box = _box_half_width(config)
+    if mixture.means.shape != shape:
+        raise ValueError(
+            f"mixture.kind: {config.kind} says that its mixtures have shape {shape}; it drew one "
+            f"of {mixture.means.shape}"
+        )
+    return mixture
+
+
+def draw_box(config: MixtureConfig, rng: np.random.Generator) -> TrueMixture:
+    """Draw a mixture by the recipe of the original report: means in a box.
+
+    Parameters
+    ----------
+    config : MixtureConfig
+    rng : numpy.random.Generator
+    """
+    shape = (config.n_components, config.dim)
+    box = box_half_width(config)
+    assert box is not None, "a given mixture is not drawn"
     return TrueMixture(
         means=rng.uniform(-box, box, shape),
         variances=rng.uniform(*config.variance, shape),
@@ -245,10 +269,3 @@ def _given_mixture(config: MixtureConfig) -> TrueMixture:
     return TrueMixture(
         means=mixture.means, variances=mixture.variances, weights=weights / weights.sum()
     )
-
-
-def _box_half_width(config: MixtureConfig) -> float:
-    """Return the half-width; "density" keeps the original's components per unit volume."""
-    if config.box == "density":
-        return float(10.0 * (config.n_components / 10) ** (1 / config.dim))
-    return float(config.box)

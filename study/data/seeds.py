@@ -10,7 +10,10 @@ The seeds that name a stream, by purpose:
 - ``importance``: (data_seed, init_seed, which batch of points);
 - ``prior``, ``sample_noise``: (data_seed, init_seed, sample_seed);
 - ``classifier``: whatever its caller scores;
-- ``null``: (data_seed, which null model).
+- ``null``: (data_seed, which null model);
+- ``fit``: (data_seed, init_seed), and ``draw``: (data_seed, init_seed, sample_seed, which point
+  set), of generators other than the autoencoder;
+- ``endpoint``: (data_seed, init_seed, sample_seed), of endpoints that plug-ins compute.
 """
 
 from __future__ import annotations
@@ -33,6 +36,9 @@ Purpose = Literal[
     "importance",
     "classifier",
     "null",
+    "fit",
+    "draw",
+    "endpoint",
 ]
 
 # The position of a purpose is part of its streams: append new ones, never reorder.

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from study.config import DetectionConfig, Protocol, Source
+from study.config import DetectionConfig, Source
 from study.detection.cloud import FloatArray
-from study.detection.modes import ModeCount, count_modes
+from study.detection.modes import ModeCount
+from study.detection.protocols import count_modes
 from study.results.folder import first_line
 
 
@@ -28,8 +29,8 @@ class Counts:
         By protocol: one line, why there is no count.
     """
 
-    found: dict[Protocol, ModeCount]
-    reasons: dict[Protocol, str]
+    found: dict[str, ModeCount]
+    reasons: dict[str, str]
 
 
 def count_possible(points: FloatArray, detection: DetectionConfig) -> Counts:
@@ -44,8 +45,8 @@ def count_possible(points: FloatArray, detection: DetectionConfig) -> Counts:
     -------
     Counts
     """
-    found: dict[Protocol, ModeCount] = {}
-    reasons: dict[Protocol, str] = {}
+    found: dict[str, ModeCount] = {}
+    reasons: dict[str, str] = {}
     for protocol in detection.protocols:
         try:
             found |= count_modes(points, replace(detection, protocols=(protocol,)))
@@ -54,7 +55,7 @@ def count_possible(points: FloatArray, detection: DetectionConfig) -> Counts:
     return Counts(found, reasons)
 
 
-def reasons_text(reasons: Mapping[tuple[Source, Protocol], str]) -> str | None:
+def reasons_text(reasons: Mapping[tuple[Source, str], str]) -> str | None:
     """Write why counts have no value, for a row's message; None if all have one.
 
     Examples

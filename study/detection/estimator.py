@@ -119,7 +119,7 @@ class ModeSearch(ClusterMixin, DensityMixin, BaseEstimator):
                 raise TypeError(f"{name}: must be an integer, got {getattr(self, name)!r}")
         count = detect_modes(
             points,
-            protocol=self.protocol,  # type: ignore[arg-type]
+            protocol=self.protocol,
             k_min=self.k_min,
             k_max=self.k_max,
             restarts=self.restarts,

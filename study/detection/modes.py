@@ -21,14 +21,14 @@ from __future__ import annotations
 import time
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
-from study.config import ORIGINAL_RANGE, DetectionConfig, Protocol
+from study.config import ORIGINAL_RANGE
 from study.config.checks import min_points
 from study.detection.calibrated import search_path
 from study.detection.cloud import Cloud, FloatArray, Mixture, n_parameters, pseudo_count_of
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     # Not loaded here: it brings torch, which counting does not need.
     from study.data.mixture import TrueMixture
 
+BUILT_IN = ("original", "calibrated")
 ORIGINAL_KS = range(ORIGINAL_RANGE[0], ORIGINAL_RANGE[1] + 1)
 ORIGINAL_SEED = 42
 # scikit-learn's defaults: mean log likelihood (nats) and iterations.
@@ -138,7 +139,7 @@ class ModeCount:
 def detect_modes(
     points: FloatArray,
     *,
-    protocol: Protocol,
+    protocol: str,
     k_min: int = 1,
     k_max: int = 40,
     restarts: int = 1,
@@ -172,8 +173,8 @@ def detect_modes(
     """
     started = time.perf_counter()
     cloud = _checked(points)
-    if protocol not in get_args(Protocol):
-        raise ValueError(f"protocol: must be one of {get_args(Protocol)}, got {protocol!r}")
+    if protocol not in BUILT_IN:
+        raise ValueError(f"protocol: must be one of {BUILT_IN}, got {protocol!r}")
     if protocol == "calibrated" and not 1 <= k_min <= k_max:
         raise ValueError(f"k_min: need 1 <= k_min <= k_max, got k_min={k_min}, k_max={k_max}")
     if protocol == "calibrated" and restarts < 1:
@@ -188,36 +189,6 @@ def detect_modes(
             "points: covariances are singular to working precision (standard deviations "
             f"{np.array2string(cloud.std(axis=0), precision=3)}); drop far outliers"
         ) from None
-
-
-def count_modes(points: FloatArray, detection: DetectionConfig) -> dict[Protocol, ModeCount]:
-    """Count the modes of a point set by every protocol of a configuration.
-
-    Parameters
-    ----------
-    points : ndarray, shape (n, D)
-    detection : DetectionConfig
-
-    Returns
-    -------
-    dict of str to ModeCount
-
-    Raises
-    ------
-    ValueError
-        As `detect_modes`.
-    """
-    return {
-        protocol: detect_modes(
-            points,
-            protocol=protocol,
-            k_min=detection.k_min,
-            k_max=detection.k_max,
-            restarts=detection.restarts,
-            seed=detection.seed,
-        )
-        for protocol in detection.protocols
-    }
 
 
 def _checked(points: FloatArray) -> FloatArray:

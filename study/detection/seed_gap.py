@@ -8,7 +8,8 @@ from typing import NamedTuple
 from study.config import DetectionConfig
 from study.config.sections import MAX_SEED
 from study.detection.cloud import FloatArray
-from study.detection.modes import ModeCount, count_modes
+from study.detection.modes import ModeCount
+from study.detection.protocols import count_modes
 
 
 class SeedGap(NamedTuple):

@@ -29,8 +29,10 @@ from study.config import DetectionConfig
 from study.data.data_set import DataSet
 from study.data.seeds import numpy_generator
 from study.detection.counting import count_possible
+from study.endpoints.further import Generated, compute_endpoints
 from study.endpoints.scores import LIKELIHOOD_POINTS, Row, score_likelihood, score_points
-from study.results.endpoints import BASELINE_ENDPOINTS
+from study.results.endpoints import BASELINE_ENDPOINTS, further_endpoints
+from study.results.tables import reference_protocol
 
 FloatArray = np.ndarray
 
@@ -149,7 +151,7 @@ def score_nulls(data: DataSet, data_seed: int, detection: DetectionConfig) -> li
         counts = count_possible(points, detection).found
         for protocol, count in counts.items():
             row |= {f"k_{protocol}": count.k, f"at_ceiling_{protocol}": count.at_ceiling}
-        chosen = counts.get("calibrated") or counts.get("original")
+        chosen = counts[reference_protocol(counts)] if counts else None
         scores = score_points(
             points,
             truth=data.truth,
@@ -158,5 +160,22 @@ def score_nulls(data: DataSet, data_seed: int, detection: DetectionConfig) -> li
             fitted=None if chosen is None else chosen.fitted,
         ).columns
         scores |= score_likelihood(data.truth, few, model_log_prob=model.log_prob(few))
+        scores |= _further_scores(model, points, data, data_seed, index)
         rows.append(row | {name: scores.get(name) for name in BASELINE_ENDPOINTS})
     return rows
+
+
+def _further_scores(
+    model: NullModel, points: FloatArray, data: DataSet, data_seed: int, index: int
+) -> Row:
+    """Compute the endpoints of plug-ins that baselines have too."""
+    generated = Generated(
+        samples=points,
+        means=None,
+        control=data.control,
+        truth=data.truth,
+        log_prob=model.log_prob,
+        rng=numpy_generator("endpoint", data_seed, index),
+    )
+    of_baselines = [name for name in further_endpoints() if name in BASELINE_ENDPOINTS]
+    return compute_endpoints(generated, of_baselines)

@@ -26,6 +26,7 @@ from study.execution.stopping import Stop
 from study.execution.trainable import HUNG_MARK, UnitTrainable
 from study.execution.tune_search import UnitSearcher, UnitSource
 from study.planning.units import ControlBatch, Stack, Unit
+from study.plugins import loaded
 from study.results import WELL_ENDED, recorded, write_tables
 from study.results.folder import ResultsFolder
 from study.trial.rows import MAX_MESSAGE_CHARS, failed_rows
@@ -349,6 +350,7 @@ class Executor:
         trainable = tune.with_parameters(
             UnitTrainable,
             units=units,
+            plugins=loaded(),
             location=self.location,
             device=self.resources.torch_device,
             n_processes=self.resources.n_processes,

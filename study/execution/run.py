@@ -28,6 +28,7 @@ from study.planning.estimate import estimate
 from study.planning.packing import plan_units
 from study.planning.resources import count_workers, local_resources, require_room
 from study.planning.units import StoredTraining, Trial, Unit, expand, is_loadable, sweep_manifest
+from study.plugins import require
 from study.results import (
     WELL_ENDED,
     ResultsError,
@@ -177,6 +178,7 @@ def run(sweep: Sweep, options: RunOptions, stop: Stop, *, location: str | None =
         n_workers=options.workers or count_workers(sweep.resources),
         stop=stop,
     )
+    require_plugins(current.folder, location)
     if options.dry_run:
         return _show_plan(current)
     if options.address is None:
@@ -189,6 +191,21 @@ def run(sweep: Sweep, options: RunOptions, stop: Stop, *, location: str | None =
     ) as lease:
         # Whoever got this far can write here: from now on an outage is waited out.
         return _run_alone(replace(current, folder=current.folder.patient()), lease)
+
+
+def require_plugins(folder: ResultsFolder, location: str) -> None:
+    """Make sure that the plug-ins of an existing folder are loaded.
+
+    Raises
+    ------
+    PluginError
+        One is not; the message names it.
+    """
+    try:
+        recorded_plugins = folder.read_manifest().get("plugins", {})
+    except ResultsError:
+        return
+    require(recorded_plugins, place=location)
 
 
 def _show_plan(current: SweepRun) -> int:

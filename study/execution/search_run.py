@@ -19,6 +19,7 @@ from study.execution.run import (
     on_ray,
     ray_starts,
     repair_folder,
+    require_plugins,
     say_watching,
     tidy,
     warn,
@@ -79,6 +80,7 @@ def run_search(sweep: Sweep, options: RunOptions, stop: Stop) -> int:
         n_workers=options.workers or count_workers(sweep.resources),
         stop=stop,
     )
+    require_plugins(current.folder, location)
     if options.dry_run:
         n_recorded = len(recorded(current.folder))
         if options.json:

@@ -20,6 +20,7 @@ from ray import tune
 
 from study.execution.driver_writer import open_location
 from study.planning.units import ControlBatch, Stack, Unit
+from study.plugins import Plugin, install
 from study.results import write_tables
 from study.results.folder import ResultsFolder, first_line
 from study.trial.processes import map_in_processes
@@ -39,11 +40,16 @@ class UnitTrainable(tune.Trainable):
         self,
         config: dict[str, Any],
         units: tuple[Unit, ...],
+        plugins: tuple[Plugin, ...],
         location: str,
         device: str,
         n_processes: int,
     ) -> None:
-        """Take the worker's share of the sweep: all units, where rows go, what it may use."""
+        """Take the worker's share of the sweep: all units, where rows go, what it may use.
+
+        Units name generators and families; what is behind the names is loaded here.
+        """
+        install(plugins)
         import torch
 
         # One thread each: workers are the parallelism, and sums keep their order.

@@ -44,6 +44,8 @@ UNCERTAINTY = 0.1
 # listed here separates stacks, so that a new setting is safe before anyone thinks of it.
 CARRIED = (
     {
+        "kind",
+        "options",
         "n_components",
         "box",
         "variance",
@@ -207,6 +209,8 @@ def _fitting(trainings: Sequence[_Training], largest: int, memory_bytes: int | N
     if memory_bytes is None:
         return largest
     first = trainings[0][0]
+    if first.model.kind != "vae":
+        return largest
     needed = bytes_per_model(
         first.model,
         dim=first.mixture.dim,
@@ -223,7 +227,7 @@ def _group(trainings: list[_Training], *, on_gpu: bool, n_processes: int, larges
     n_trials = sum(map(len, trainings)) / len(trainings)
     scoring = SCORING_GFLOP * first.detection.n_samples / SCORING_POINTS * n_trials / n_processes
     training, per_stack = training_gflop(first), UNIT_GFLOP
-    if on_gpu:
+    if on_gpu and first.model.kind == "vae":
         training /= GPU_SPEEDUP
         per_stack += GPU_MODELS_AT_ONCE * training
     return _Group(trainings, training + scoring, per_stack, largest)

@@ -27,7 +27,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import product
+from itertools import chain, product
 from typing import Any, Literal
 
 from study.config import (
@@ -38,7 +38,17 @@ from study.config import (
     Sweep,
     TrainingConfig,
 )
-from study.config.sections import SEED_KINDS, make_cell
+from study.config.catalogue import field_columns
+from study.config.cells import make_cell
+from study.config.sections import SEED_KINDS, box_half_width
+from study.plugins import (
+    ENDPOINTS,
+    GENERATORS,
+    MIXTURES,
+    PROTOCOLS,
+    Registry,
+    until_plugins_change,
+)
 
 DATA_VERSION = 1
 TRAINING_VERSION = 2
@@ -46,32 +56,6 @@ SCORING_VERSION = 5
 ID_DIGITS = 16
 # Whole floats below this are exact integers, and are hashed as such.
 _MAX_WHOLE = 1e15
-
-# Columns of the trials table that a swept field varies, by dotted name.
-FIELD_COLUMNS: dict[str, tuple[str, ...]] = {
-    "mixture.n_components": ("n_components",),
-    "mixture.dim": ("dim",),
-    "mixture.box": ("box_half_width", "box_rule"),
-    "mixture.variance": ("variance_low", "variance_high"),
-    "mixture.alpha": ("alpha",),
-    "mixture.n_samples": ("n_samples",),
-    "mixture.training_points": ("training_points",),
-    "model.latent_dim": ("latent_dim",),
-    "model.hidden": ("hidden",),
-    "model.activation": ("activation",),
-    "model.decoder_variance": ("decoder_variance_rule",),
-    "training.epochs": ("epochs",),
-    "training.batch_size": ("batch_size",),
-    "training.learning_rate": ("learning_rate",),
-    "training.kl_weight": ("kl_weight",),
-    "training.standardize": ("standardize",),
-    "detection.noise_variance": ("noise_variance", "noise_rule"),
-    "detection.n_samples": ("detection_n_samples",),
-    "detection.k_min": ("k_min",),
-    "detection.k_max": ("k_max",),
-    "detection.restarts": ("restarts",),
-    "detection.seed": ("detection_seed",),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +91,10 @@ class Trial:
     def data_id(self) -> str:
         """Identity of the mixture and its points."""
         return self._ids.get("data") or self._name(
-            "data", DATA_VERSION, _mixture_json(self.mixture), self.data_seed
+            "data",
+            DATA_VERSION,
+            _mixture_json(self.mixture) + _source(MIXTURES, self.mixture.kind),
+            self.data_seed,
         )
 
     @property
@@ -117,7 +104,7 @@ class Trial:
             "training",
             TRAINING_VERSION,
             f'"{self.data_id}"',
-            _model_json(self.model),
+            _model_json(self.model) + _source(GENERATORS, self.model.kind),
             _training_json(self.training, self.mixture.n_samples),
             self.init_seed,
         )
@@ -129,7 +116,9 @@ class Trial:
             "trial",
             SCORING_VERSION,
             f'"{self.training_id}"',
-            _detection_json(_plain_noise(self)),
+            _detection_json(_plain_noise(self))
+            + _source(PROTOCOLS, *self.detection.protocols)
+            + _source(ENDPOINTS, *ENDPOINTS),
             _recording_json(self.training),
             self.sample_seed,
         )
@@ -138,7 +127,12 @@ class Trial:
     def control_id(self) -> str:
         """Identity of the control: the counts of a fresh draw of the mixture."""
         return self._ids.get("control") or self._name(
-            "control", SCORING_VERSION, f'"{self.data_id}"', _control_json(self.detection)
+            "control",
+            SCORING_VERSION,
+            f'"{self.data_id}"',
+            _control_json(self.detection)
+            + _source(PROTOCOLS, *self.detection.protocols)
+            + _source(ENDPOINTS, *_of_baselines()),
         )
 
     def _name(self, kind: str, version: int, *parts: str | int) -> str:
@@ -158,8 +152,10 @@ class StoredTraining:
     status, message : str, str or None
         How the training ended: "done", "diverged" or "timeout"; a message of how it ended alone,
         not of what was measured of it.
-    train_recon, train_kl_nats, train_s : float
-    active_units : int
+    train_recon, train_kl_nats : float or None
+        None if the model is not an autoencoder, like `active_units`.
+    train_s : float
+    active_units : int or None
     location : str
         The results folder, as workers open it.
     shard : str
@@ -172,10 +168,10 @@ class StoredTraining:
     trial_id: str
     status: str
     message: str | None
-    train_recon: float
-    train_kl_nats: float
+    train_recon: float | None
+    train_kl_nats: float | None
     train_s: float
-    active_units: int
+    active_units: int | None
     location: str
     shard: str
     copied: bool = False
@@ -198,6 +194,20 @@ def _digest(kind: str, version: int, *parts: str | int) -> str:
     # Parts are JSON texts, ids and seeds, so this is one JSON list.
     text = f'["{kind}",{version},{",".join(map(str, parts))}]'
     return hashlib.sha256(text.encode()).hexdigest()[:ID_DIGITS]
+
+
+@until_plugins_change
+def _of_baselines() -> tuple[str, ...]:
+    return tuple(name for name in ENDPOINTS if ENDPOINTS[name].of_baselines)
+
+
+def _source(registry: Registry, *names: str) -> str:
+    """Return the digests of the plug-ins that these names are from, as more JSON of a list."""
+    # A plan of ten thousand trials asks this forty thousand times.
+    if not registry.has_added:
+        return ""
+    found = {name: registry.digest(name) for name in sorted(names) if registry.digest(name)}
+    return f",{json.dumps(found)}" if found else ""
 
 
 def _canonical(config: Any, *, skip: Iterable[str] = ()) -> str:
@@ -229,10 +239,10 @@ def _mixture_json(mixture: MixtureConfig) -> str:
 def _box_name(mixture: MixtureConfig) -> float | Literal["density"]:
     """Name a box that two names fit: the default number first, then the rule."""
     default = MixtureConfig().box
-    half_width, _ = box_columns(mixture)
+    half_width = box_half_width(mixture)
     if half_width == default:
         return default
-    by_rule, _ = box_columns(dataclasses.replace(mixture, box="density"))
+    by_rule = box_half_width(dataclasses.replace(mixture, box="density"))
     return "density" if half_width == by_rule else mixture.box
 
 
@@ -278,65 +288,23 @@ def _in_order(detection: DetectionConfig) -> DetectionConfig:
     return dataclasses.replace(
         detection,
         sources=tuple(source for source in default.sources if source in detection.sources),
-        protocols=tuple(name for name in default.protocols if name in detection.protocols),
+        protocols=tuple(name for name in PROTOCOLS if name in detection.protocols),
     )
 
 
-def box_columns(mixture: MixtureConfig) -> tuple[float | None, str]:
-    """Return the half-width of the box that holds the means, and the rule behind it."""
-    if mixture.means is not None:
-        return None, "given"
-    if mixture.box == "density":
-        return 10.0 * (mixture.n_components / 10) ** (1 / mixture.dim), "density"
-    return float(mixture.box), "fixed"
-
-
-def _noise_variance(cell: Cell | Trial) -> float | None:
-    """Return the variance of what is sampled, in the units of the training; None if learned."""
-    given = cell.detection.noise_variance
-    if given != "implied":
-        return float(given)
-    return cell.training.kl_weight / 2 if cell.model.decoder_variance == "implied" else None
-
-
-def _cell_columns(cell: Cell | Trial) -> dict[str, Any]:
-    mixture, model, training = cell.mixture, cell.model, cell.training
-    detection = cell.detection
-    half_width, rule = box_columns(mixture)
-    given = mixture.means is not None
-    return {
-        "n_components": mixture.n_components,
-        "dim": mixture.dim,
-        "box_half_width": half_width,
-        "box_rule": rule,
-        "variance_low": None if given else float(mixture.variance[0]),
-        "variance_high": None if given else float(mixture.variance[1]),
-        "alpha": None if given else float(mixture.alpha),
-        "n_samples": mixture.n_samples,
-        "training_points": mixture.training_points,
-        "latent_dim": model.latent_dim,
-        "hidden": "x".join(map(str, model.hidden)) or "linear",
-        "activation": model.activation,
-        "decoder_variance_rule": model.decoder_variance,
-        "epochs": training.epochs,
-        "batch_size": training.batch_size,
-        "learning_rate": float(training.learning_rate),
-        "kl_weight": float(training.kl_weight),
-        "standardize": training.standardize,
-        "noise_variance": _noise_variance(cell),
-        "noise_rule": "implied" if detection.noise_variance == "implied" else "given",
-        "detection_n_samples": detection.n_samples,
-        "k_min": detection.k_min,
-        "k_max": detection.k_max,
-        "restarts": detection.restarts,
-        "detection_seed": detection.seed,
-    }
+def _cell_of(trial: Trial) -> Cell:
+    return Cell(
+        mixture=trial.mixture,
+        model=trial.model,
+        training=trial.training,
+        detection=trial.detection,
+    )
 
 
 def config_columns(trial: Trial) -> dict[str, Any]:
     """Return a trial's configuration columns of the trials table; None where none applies."""
     return {
-        **_cell_columns(trial),
+        **_cell_of(trial).columns,
         "data_seed": trial.data_seed,
         "init_seed": trial.init_seed,
         "sample_seed": trial.sample_seed,
@@ -350,8 +318,8 @@ def factors(sweep: Sweep) -> tuple[str, ...]:
     """
     if sweep.search is not None:
         searched = (dimension.name for dimension in sweep.search.space)
-        return tuple(dict.fromkeys(name for field in searched for name in FIELD_COLUMNS[field]))
-    return _factors(sweep, [_cell_columns(cell) for cell in sweep.cells()])
+        return tuple(dict.fromkeys(name for field in searched for name in field_columns()[field]))
+    return _factors(sweep, [cell.columns for cell in sweep.cells()])
 
 
 def point_trials(
@@ -373,9 +341,9 @@ def point_trials(
         Whether the first one keeps a sample of its points.
     """
     cell = make_cell({**dict(sweep.blocks[0].fixed), **point})
-    row = _cell_columns(cell)
-    pairs = tuple((name, row[name]) for name in factors(sweep))
-    label = ", ".join(f"{name}={show_value(value)}" for name, value in pairs)
+    row = cell.columns
+    pairs = tuple((name, row.get(name)) for name in factors(sweep))
+    label = _label(pairs)
     return tuple(
         Trial(
             mixture=cell.mixture,
@@ -394,14 +362,15 @@ def point_trials(
 
 
 def _factors(sweep: Sweep, rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    varied = {name for name in (rows[0] if rows else {}) if _varies(name, rows)}
+    columns_of = field_columns()
+    varied = {name for name in dict.fromkeys(chain.from_iterable(rows)) if _varies(name, rows)}
     names: list[str] = []
     for block in sweep.blocks:
         for name in block.swept:
-            columns = FIELD_COLUMNS[name]
+            columns = columns_of[name]
             names += [column for column in columns if column in varied] or columns[:1]
     if len(sweep.blocks) > 1:
-        names += [name for columns in FIELD_COLUMNS.values() for name in columns if name in varied]
+        names += [name for columns in columns_of.values() for name in columns if name in varied]
     return tuple(dict.fromkeys(names))
 
 
@@ -412,7 +381,7 @@ def _varies(name: str, rows: Sequence[dict[str, Any]]) -> bool:
     if name == "noise_variance":
         # Implied noise follows from kl_weight.
         rows = [row for row in rows if row["noise_rule"] == "given"]
-    return len({row[name] for row in rows} - {None}) > 1
+    return len({row.get(name) for row in rows} - {None}) > 1
 
 
 def expand(sweep: Sweep) -> tuple[Trial, ...]:
@@ -429,9 +398,9 @@ def expand(sweep: Sweep) -> tuple[Trial, ...]:
         seeds.
     """
     cells = list(dict.fromkeys(sweep.cells()))
-    rows = [_cell_columns(cell) for cell in cells]
+    rows = [cell.columns for cell in cells]
     names = _factors(sweep, rows)
-    values = [tuple((name, row[name]) for name in names) for row in rows]
+    values = [tuple((name, row.get(name)) for name in names) for row in rows]
     labels = _labels(values)
     kept: dict[str, Trial] = {}
     for cell, pairs, label in zip(cells, values, labels, strict=True):
@@ -462,7 +431,7 @@ def _replicates(
 
 def _labels(values: Sequence[tuple[tuple[str, Any], ...]]) -> list[str]:
     """Return names of cells; those that differ in no column (two given mixtures) are numbered."""
-    labels = [", ".join(f"{name}={show_value(value)}" for name, value in row) for row in values]
+    labels = [_label(row) for row in values]
     counts = Counter(labels)
     seen: dict[str, int] = {}
     named = []
@@ -472,6 +441,13 @@ def _labels(values: Sequence[tuple[tuple[str, Any], ...]]) -> list[str]:
             label = f"{label}, variant={seen[label]}".removeprefix(", ")
         named.append(label or "all")
     return named
+
+
+def _label(row: Sequence[tuple[str, Any]]) -> str:
+    """Write a cell's values; where kinds differ, without what does not apply to its own."""
+    kinds_differ = any(name in ("model_kind", "mixture_kind") for name, _ in row)
+    shown = [(name, value) for name, value in row if value is not None or not kinds_differ]
+    return ", ".join(f"{name}={show_value(value)}" for name, value in shown)
 
 
 def show_value(value: Any) -> str:

@@ -17,7 +17,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from study.config import DetectionConfig, MixtureConfig, ModelConfig, Sweep, resolve, sweep_hash
+from study.config.catalogue import options_of
 from study.config.early_stopping import Halving
+from study.config.resolved import values_of
 from study.planning.trials import (
     DATA_VERSION,
     SCORING_VERSION,
@@ -29,6 +31,7 @@ from study.planning.trials import (
     factors,
     show_value,
 )
+from study.plugins import ENDPOINTS, GENERATORS, MIXTURES, PROTOCOLS, loaded
 
 __all__ = [
     "Control",
@@ -116,6 +119,8 @@ class Stack:
                 f"{first.detection.n_samples:,} points each"
             )
         mixture, model, training = first.mixture, first.model, first.training
+        if model.kind != "vae":
+            return f"{self.n_models} of kind {model.kind}, {mixture.n_samples:,} points"
         widths, n_models = [mixture.dim, *model.hidden, model.latent_dim], self.n_models
         return (
             f"{n_models} model{'s' * (n_models > 1)}, "
@@ -203,7 +208,10 @@ def _hash_ids(kind: str, ids: Sequence[str]) -> str:
 
 
 def n_weights(model: ModelConfig, dim: int) -> int:
-    """Count the parameters of encoder, heads and decoder."""
+    """Count the numbers that are stored of a model: of an autoencoder, its parameters."""
+    if model.kind != "vae":
+        generator = GENERATORS[model.kind]
+        return int(generator.n_weights(options_of(generator, model.options), dim))
     inward = [dim, *model.hidden]
     outward = [model.latent_dim, *reversed(model.hidden), dim]
     layers = [*itertools.pairwise(inward), (inward[-1], 2 * model.latent_dim)]
@@ -213,6 +221,11 @@ def n_weights(model: ModelConfig, dim: int) -> int:
 
 def training_gflop(trial: Trial) -> float:
     """Count the matrix-product GFLOP of one training: forward and twice that backward."""
+    mixture, model = trial.mixture, trial.model
+    if model.kind != "vae":
+        generator = GENERATORS[model.kind]
+        options = options_of(generator, model.options)
+        return float(generator.gflop(options, trial.training, mixture.dim, mixture.n_samples))
     per_point = 6 * n_weights(trial.model, trial.mixture.dim)
     return per_point * trial.mixture.n_samples * trial.training.epochs / 1e9
 
@@ -330,7 +343,20 @@ def sweep_manifest(sweep: Sweep, trials: Sequence[Trial]) -> dict[str, Any]:
         "sweep_hash": sweep_hash(sweep),
         "n_trials": len(trials),
         "versions": stage_versions(),
+        "plugins": plugins_of(sweep),
     }
+
+
+def plugins_of(sweep: Sweep) -> dict[str, str]:
+    """Map the plug-ins that a sweep's ids depend on to the digests of their source."""
+    used = {
+        *((MIXTURES, name) for name in values_of(sweep, "mixture.kind")),
+        *((GENERATORS, name) for name in values_of(sweep, "model.kind")),
+        *((PROTOCOLS, name) for part in values_of(sweep, "detection.protocols") for name in part),
+        *((ENDPOINTS, name) for name in ENDPOINTS),
+    }
+    names = {registry.plugin(name) for registry, name in used}
+    return {plugin.name: plugin.digest for plugin in loaded() if plugin.name in names}
 
 
 def stage_versions() -> dict[str, int]:

@@ -71,9 +71,6 @@ if TYPE_CHECKING:
         write_tables as write_tables,
     )
     from study.results.tables import (
-        CONFIG_FIELDS as CONFIG_FIELDS,
-    )
-    from study.results.tables import (
         ENDPOINTS as ENDPOINTS,
     )
     from study.results.tables import (
@@ -95,6 +92,9 @@ if TYPE_CHECKING:
         WELL_ENDED as WELL_ENDED,
     )
     from study.results.tables import (
+        config_fields as config_fields,
+    )
+    from study.results.tables import (
         count_columns as count_columns,
     )
     from study.results.tables import (
@@ -105,6 +105,9 @@ if TYPE_CHECKING:
     )
     from study.results.tables import (
         reading_columns as reading_columns,
+    )
+    from study.results.tables import (
+        reference_protocol as reference_protocol,
     )
     from study.results.tables import (
         to_table as to_table,
@@ -138,7 +141,6 @@ _MODULES = {
         "write_tables",
     ),
     "tables": (
-        "CONFIG_FIELDS",
         "ENDPOINTS",
         "GAP_COLUMNS",
         "KEYS",
@@ -146,10 +148,12 @@ _MODULES = {
         "SCHEMA_VERSION",
         "SCHEMAS",
         "WELL_ENDED",
+        "config_fields",
         "count_columns",
         "fit_columns",
         "frame_to_table",
         "reading_columns",
+        "reference_protocol",
         "to_table",
     ),
 }
@@ -157,7 +161,6 @@ _PLACES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "CERTIFICATE",
     "COMPARED_ENDPOINTS",
-    "CONFIG_FIELDS",
     "ENDPOINTS",
     "GAP_COLUMNS",
     "KEYS",
@@ -171,6 +174,7 @@ __all__ = [
     "Endpoint",
     "ResultsError",
     "ResultsFolder",
+    "config_fields",
     "count_columns",
     "endpoint",
     "finished_ids",
@@ -185,6 +189,7 @@ __all__ = [
     "read_table",
     "reading_columns",
     "recorded",
+    "reference_protocol",
     "timestamp",
     "to_table",
     "write_tables",

@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 from study.results.folder import ResultsFolder, file_encoding, file_metadata, fit_columns
 from study.results.footer import seal_file
 from study.results.record import drop_doubles
-from study.results.tables import KEYS, SCHEMAS, frame_to_table, pandas_type
+from study.results.tables import KEYS, SCHEMAS, frame_to_table, pandas_type, whole_schema
 
 # Weights stay in the files of their stacks: they are large and read one stack at a time.
 COMPACTED = tuple(name for name in SCHEMAS if name not in ("plan", "suggestions", "weights"))
@@ -68,11 +69,12 @@ def _merge(folder: ResultsFolder, name: str, target: Path) -> None:
     owners = folder.read_files(name, lambda file: pc.unique(file.read(columns=[key]).column(0)))
     times = Counter(owner for found in owners for owner in found.to_pylist())
     doubled = pa.array([owner for owner, n in times.items() if n > 1], pa.string())
-    schema = SCHEMAS[name].with_metadata(file_metadata())
+    fields = folder.read_files(name, lambda file: list(file.schema_arrow))
+    schema = whole_schema(name, chain.from_iterable(fields)).with_metadata(file_metadata())
     with pq.ParquetWriter(target, schema, **file_encoding(schema)) as writer:
         waiting: list[pa.Table] = []
         n_waiting = 0
-        for rows in _undoubled(folder, name, key, doubled):
+        for rows in _undoubled(folder, name, schema, doubled):
             waiting.append(rows.replace_schema_metadata(schema.metadata))
             n_waiting += rows.num_rows
             if n_waiting >= BATCH_ROWS:
@@ -84,10 +86,11 @@ def _merge(folder: ResultsFolder, name: str, target: Path) -> None:
 
 
 def _undoubled(
-    folder: ResultsFolder, name: str, key: str, doubled: pa.Array
+    folder: ResultsFolder, name: str, schema: pa.Schema, doubled: pa.Array
 ) -> Iterator[pa.Table]:
     """Yield the rows of owners that occur in one file, then those of the others, sorted out."""
-    schema = SCHEMAS[name]
+    schema = schema.remove_metadata()
+    key = KEYS[name][0]
     kept: list[tuple[str, pa.Table]] = []
     for path in folder.part_files(name):
         with folder.filesystem.open_input_file(path) as source:
@@ -104,7 +107,8 @@ def _undoubled(
     if len(doubled):
         ordered = [rows for _, rows in sorted(kept, key=lambda item: item[0])]
         frame = pa.concat_tables(ordered).to_pandas(types_mapper=pandas_type)
-        yield frame_to_table(name, drop_doubles(name, frame)).replace_schema_metadata(None)
+        rows = frame_to_table(name, drop_doubles(name, frame), more=schema)
+        yield rows.replace_schema_metadata(None)
 
 
 def _publish(folder: ResultsFolder, name: str, source: Path) -> None:

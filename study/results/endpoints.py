@@ -8,9 +8,11 @@ it may differ and still count as equal, and what it rests on.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from study.plugins import ENDPOINTS
 
 Direction = Literal["high", "low", "neither"]
 # "model": the trained model and held-out points alone, whatever is counted. "points": the points
@@ -51,6 +53,9 @@ class Endpoint:
         Whether generators without a network have it, too.
     is_whole : bool
         Whether it is a whole number.
+    compute : callable, optional
+        Of a plug-in's endpoint: takes what a trial generated (`study.endpoints.further.Generated`)
+        and returns the number, or None where it has none.
     """
 
     name: str
@@ -66,6 +71,7 @@ class Endpoint:
     is_mean: bool = False
     of_baselines: bool = False
     is_whole: bool = False
+    compute: Callable[[Any], float | None] | None = None
 
     @property
     def axis_title(self) -> str:
@@ -434,6 +440,37 @@ _RECORDS = (
 RECORDS: dict[str, Endpoint] = {record.name: record for record in _RECORDS}
 
 
+def further_endpoints() -> dict[str, Endpoint]:
+    """Return the endpoints that plug-ins have added."""
+    return {name: ENDPOINTS[name] for name in ENDPOINTS}
+
+
+class Chosen(Sequence[str], Set[str]):
+    """Columns of the endpoints that a condition holds for, those of plug-ins included.
+
+    It is a sequence in their order, and takes part in operations on sets.
+    """
+
+    def __init__(self, holds: Callable[[Endpoint], bool]) -> None:
+        self._holds = holds
+
+    def _names(self) -> tuple[str, ...]:
+        return names(filter(self._holds, (*_RECORDS, *further_endpoints().values())))
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._names()[index]
+
+    def __len__(self) -> int:
+        return len(self._names())
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    @classmethod
+    def _from_iterable(cls, columns: Iterable[Any]) -> Any:
+        return frozenset(columns)
+
+
 def endpoint(column: str) -> Endpoint | None:
     """Return the record of a column: an endpoint's, or that of a count; None for other columns.
 
@@ -444,11 +481,11 @@ def endpoint(column: str) -> Endpoint | None:
     >>> endpoint("k_samples_calibrated").margin
     1.0
     """
-    if column in RECORDS:
-        return RECORDS[column]
+    if column in RECORDS or column in ENDPOINTS:
+        return RECORDS.get(column) or further_endpoints()[column]
     kind, _, tail = column.partition("_")
-    source, _, protocol = tail.rpartition("_")
-    if kind not in ("k", "coverage") or source not in SOURCES:
+    source, _, protocol = tail.partition("_")
+    if kind not in ("k", "coverage") or source not in SOURCES or not protocol:
         return None
     letter, unit = ("k*", "components") if kind == "k" else ("k*/K", "components per true one")
     return Endpoint(
@@ -503,7 +540,7 @@ def names(records: Iterable[Endpoint]) -> tuple[str, ...]:
     return tuple(record.name for record in records)
 
 
-PRIMARY_ENDPOINTS = names(record for record in _RECORDS if record.is_primary)
-COMPARED_ENDPOINTS = names(record for record in _RECORDS if record.is_compared)
-BASELINE_ENDPOINTS = names(record for record in _RECORDS if record.of_baselines)
-FIT_ENDPOINTS = frozenset(names(record for record in _RECORDS if record.rests_on == "fit"))
+PRIMARY_ENDPOINTS = Chosen(lambda record: record.is_primary)
+COMPARED_ENDPOINTS = Chosen(lambda record: record.is_compared)
+BASELINE_ENDPOINTS = Chosen(lambda record: record.of_baselines)
+FIT_ENDPOINTS = Chosen(lambda record: record.rests_on == "fit")

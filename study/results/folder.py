@@ -23,10 +23,11 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from study.plugins import COLUMN_SETS
 from study.results.address import find_secret, shown_address
 from study.results.footer import BLANK, KEY, is_sound, seal
 from study.results.provenance import timestamp
-from study.results.tables import SCHEMA_VERSION, SCHEMAS, to_table
+from study.results.tables import SCHEMA_VERSION, SCHEMAS, to_table, whole_schema
 
 # How long a failing write is repeated: an object store comes back, a full local disk rarely does.
 PATIENCE_S = {"local": 20.0, "remote": 600.0}
@@ -268,11 +269,13 @@ class ResultsFolder:
             A file is damaged or of a newer version; the message names it and the remedy.
         """
         schema = SCHEMAS[table_name]
-        if columns is not None:
+        if columns is None:
+            tables = self.read_files(table_name, lambda file: read_whole(file, table_name))
+        else:
             schema = pa.schema([schema.field(name) for name in columns])
-        tables = self.read_files(table_name, lambda file: read_columns(file, schema))
+            tables = self.read_files(table_name, lambda file: read_columns(file, schema))
         if tables:
-            return pa.concat_tables(tables)
+            return pa.concat_tables(tables, promote_options="default")
         # Not `schema.empty_table()`: it imports pandas, for which a dry run need not wait.
         return pa.Table.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
 
@@ -373,6 +376,11 @@ def file_encoding(schema: pa.Schema) -> dict[str, Any]:
     }
 
 
+def read_whole(file: pq.ParquetFile, table_name: str) -> pa.Table:
+    """Read a file as a table: its schema's columns, and behind them what else is in the file."""
+    return fit_columns(file.read(), whole_schema(table_name, file.schema_arrow))
+
+
 def read_columns(file: pq.ParquetFile, schema: pa.Schema) -> pa.Table:
     """Read a file as a table of this schema: columns that it does not have are null.
 
@@ -382,17 +390,32 @@ def read_columns(file: pq.ParquetFile, schema: pa.Schema) -> pa.Table:
 
 
 def fit_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Bring a table to a schema: absent columns are null, others are cast."""
+    """Bring a table to a schema: columns are cast, and absent ones filled.
+
+    A configuration column is absent from files that are older than its field, which was then at
+    its default; other absent columns are null.
+    """
     if table.schema.equals(schema):
         # The usual case; casting a hundred columns takes longer than reading them.
         return table.replace_schema_metadata(schema.metadata)
     arrays = [
-        table.column(field.name).cast(field.type)
+        _as_type(table.column(field.name), field.type)
         if field.name in table.column_names
-        else pa.nulls(table.num_rows, field.type)
+        else _absent_column(field, table.num_rows)
         for field in schema
     ]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _as_type(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    return column if column.type == kind else column.cast(kind)
+
+
+def _absent_column(field: pa.Field, n_rows: int) -> pa.Array:
+    default = COLUMN_SETS["defaults"]().get(field.name)
+    if default is None:
+        return pa.nulls(n_rows, field.type)
+    return pa.repeat(pa.scalar(default, field.type), n_rows)
 
 
 def _shared(file: pq.ParquetFile, schema: pa.Schema) -> list[str]:

@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 
 KEY = "footer_sha256"
 BLANK = "0" * 64
+# Of the metadata that files have besides.
+_NAMES = {b"schema_version", b"written_at", b"ARROW:schema", b"pandas"}
 # The footer's length and the format's mark end the file.
 _TAIL = 8
 
@@ -56,9 +58,11 @@ def is_sound(source: pa.NativeFile, file: pq.ParquetFile) -> bool:
     file : pyarrow.parquet.ParquetFile
         The same.
     """
-    said = (file.metadata.metadata or {}).get(KEY.encode())
+    found = file.metadata.metadata or {}
+    said = found.get(KEY.encode())
     if said is None:
-        return True
+        # Of an older version, unless names are there that no version writes, or none at all.
+        return b"ARROW:schema" in found and found.keys() <= _NAMES
     size = source.size()
     start = _footer_start(size, source.read_at(_TAIL, size - _TAIL))
     footer = source.read_at(size - start, start)

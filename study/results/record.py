@@ -123,8 +123,12 @@ def _read_trials(folder: ResultsFolder, columns: list[str] | None = None) -> pd.
 def _join_controls(trials: pd.DataFrame, folder: ResultsFolder) -> pd.DataFrame:
     controls = drop_doubles("controls", _to_pandas(folder.read_raw("controls")))
     controls = controls.set_index("control_id")
-    for name, _ in CONTROL_FIELDS:
-        trials[name] = trials["control_id"].map(controls[name]).astype(trials[name].dtype)
+    # What plug-ins counted of the control stands in columns of its own.
+    heads = ("k_data_", "coverage_data_", "at_ceiling_data_")
+    further = [name for name in map(str, controls) if name.startswith(heads)]
+    for name in dict.fromkeys((*dict(CONTROL_FIELDS), *further)):
+        dtype = trials[name].dtype if name in trials else controls[name].dtype
+        trials[name] = trials["control_id"].map(controls[name]).astype(dtype)
     return trials
 
 

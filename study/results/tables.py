@@ -6,23 +6,33 @@ Configuration columns carry the leaf names of the sweep's fields. Units: `_nats`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from study.results.endpoints import BASELINE_ENDPOINTS, RECORDS, SOURCES, names
+from study.plugins import COLUMN_SETS, PROTOCOLS, until_plugins_change
+from study.results.endpoints import (
+    BASELINE_ENDPOINTS,
+    RECORDS,
+    SOURCES,
+    further_endpoints,
+    names,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # Version 2 only adds: what a version-1 folder lacks reads as null or empty.
 SCHEMA_VERSION = 2
-PROTOCOLS = ("original", "calibrated")
+# What fragments, bridges and further readings rest on, where it was counted.
+REFERENCE_PROTOCOL = "calibrated"
 # No failures: a search stops cells without hope on purpose.
 WELL_ENDED = ("done", "stopped")
 
+_TYPES = {"int": pa.int64(), "float": pa.float64(), "str": pa.string(), "bool": pa.bool_()}
 _ID, _STR, _INT, _FLOAT, _BOOL = pa.string(), pa.string(), pa.int64(), pa.float64(), pa.bool_()
 
 _READINGS = (
@@ -64,47 +74,33 @@ def _reading_fields(sources: Sequence[str]) -> list[tuple[str, pa.DataType]]:
     return [(f"{name}_{source}", dtype) for source in sources for name, dtype in _READINGS]
 
 
-def _count_fields(sources: Sequence[str]) -> list[tuple[str, pa.DataType]]:
+def reference_protocol(protocols: Iterable[str]) -> str:
+    """Choose the protocol, of at least one, whose mixture the endpoints rest on."""
+    first, *rest = protocols
+    return REFERENCE_PROTOCOL if REFERENCE_PROTOCOL in (first, *rest) else first
+
+
+def _count_fields(
+    sources: Sequence[str], protocols: Iterable[str] = tuple(PROTOCOLS.builtin)
+) -> list[tuple[str, pa.DataType]]:
     types = (_INT, _FLOAT, _BOOL)
     return [
         field
         for source in sources
-        for protocol in PROTOCOLS
+        for protocol in protocols
         for field in zip(count_columns(source, protocol), types, strict=True)
     ]
 
 
-# Configuration columns by their leaf names; a trial's row and every figure use these.
-CONFIG_FIELDS: list[tuple[str, pa.DataType]] = [
-    ("n_components", _INT),
-    ("dim", _INT),
-    ("box_half_width", _FLOAT),
-    ("box_rule", _STR),
-    ("variance_low", _FLOAT),
-    ("variance_high", _FLOAT),
-    ("alpha", _FLOAT),
-    ("n_samples", _INT),
-    ("training_points", _STR),
-    ("latent_dim", _INT),
-    ("hidden", _STR),
-    ("activation", _STR),
-    ("decoder_variance_rule", _STR),
-    ("epochs", _INT),
-    ("batch_size", _INT),
-    ("learning_rate", _FLOAT),
-    ("kl_weight", _FLOAT),
-    ("standardize", _BOOL),
-    ("noise_variance", _FLOAT),
-    ("noise_rule", _STR),
-    ("detection_n_samples", _INT),
-    ("k_min", _INT),
-    ("k_max", _INT),
-    ("restarts", _INT),
-    ("detection_seed", _INT),
-    ("data_seed", _INT),
-    ("init_seed", _INT),
-    ("sample_seed", _INT),
-]
+SEED_FIELDS = [("data_seed", _INT), ("init_seed", _INT), ("sample_seed", _INT)]
+
+
+def config_fields() -> list[tuple[str, pa.DataType]]:
+    """List the configuration columns of a trial, declared with the fields of a sweep file."""
+    columns = COLUMN_SETS["config"]().items()
+    return [*((name, _TYPES[kind]) for name, kind in columns), *SEED_FIELDS]
+
+
 ENDPOINTS = names(record for record in RECORDS.values() if not record.is_whole)
 PROVENANCE_FIELDS: list[tuple[str, pa.DataType]] = [
     ("commit", _STR),
@@ -118,6 +114,13 @@ PROVENANCE_FIELDS: list[tuple[str, pa.DataType]] = [
     ("finished_at", _STR),
     ("schema_version", _INT),
 ]
+
+
+def _null_count_fields(protocols: Iterable[str]) -> list[tuple[str, pa.DataType]]:
+    pairs = ([(f"k_{name}", _INT), (f"at_ceiling_{name}", _BOOL)] for name in protocols)
+    return list(chain.from_iterable(pairs))
+
+
 # Columns that come from the mixture's control, computed once for each mixture.
 CONTROL_FIELDS = [
     *_count_fields(("data",)),
@@ -126,7 +129,77 @@ CONTROL_FIELDS = [
     ("control_gap", _FLOAT),
 ]
 
-SCHEMAS: dict[str, pa.Schema] = {
+
+@until_plugins_change
+def _with_plugins(table_name: str) -> pa.Schema:
+    schema = _SCHEMAS[table_name]
+    schema = schema if isinstance(schema, pa.Schema) else schema()
+    return pa.schema([*schema, *map(pa.field, *_columns_of_plugins(table_name))])
+
+
+def _columns_of_plugins(table_name: str) -> tuple[tuple[str, ...], tuple[pa.DataType, ...]]:
+    """List the columns of what plug-ins count and compute: names and types."""
+    protocols = PROTOCOLS.added
+    endpoints = further_endpoints().values()
+    fields = {
+        "trials": [
+            *_count_fields(SOURCES, protocols),
+            *((record.name, _INT if record.is_whole else _FLOAT) for record in endpoints),
+        ],
+        "controls": _count_fields(("data",), protocols),
+        "nulls": _null_count_fields(protocols),
+    }.get(table_name, [])
+    return tuple(name for name, _ in fields), tuple(kind for _, kind in fields)
+
+
+class _Schemas(Mapping[str, pa.Schema]):
+    """Schemas by table, made when they are needed: fields of sweep files and plug-ins decide."""
+
+    def __init__(self, schemas: Mapping[str, pa.Schema | Callable[[], pa.Schema]]) -> None:
+        self._schemas = schemas
+
+    def __getitem__(self, name: str) -> pa.Schema:
+        return _with_plugins(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._schemas)
+
+    def __len__(self) -> int:
+        return len(self._schemas)
+
+
+@cache
+def _trials_schema() -> pa.Schema:
+    return pa.schema(
+        [
+            ("trial_id", _ID),
+            ("training_id", _ID),
+            ("data_id", _ID),
+            ("control_id", _ID),
+            ("stack_id", _ID),
+            ("cell", _STR),
+            ("status", _STR),
+            ("message", _STR),
+            *config_fields(),
+            *CONTROL_FIELDS,
+            *_count_fields(SOURCES[1:]),
+            *_reading_fields(SOURCES[1:]),
+            *zip(GAP_COLUMNS, (_FLOAT, _INT), strict=True),
+            *((name, _INT if record.is_whole else _FLOAT) for name, record in RECORDS.items()),
+            # Of the truth's covariance, largest first.
+            ("eigenvalues", pa.list_(_FLOAT)),
+            ("active_units", _INT),
+            ("decoder_variance", _FLOAT),
+            ("train_s", _FLOAT),
+            ("count_s", _FLOAT),
+            ("endpoints_s", _FLOAT),
+            *PROVENANCE_FIELDS,
+        ]
+    )
+
+
+# Every column that a folder has without plug-ins; `optional_fields` lists what may come besides.
+_SCHEMAS: dict[str, pa.Schema | Callable[[], pa.Schema]] = {
     "plan": pa.schema([("trial_id", _ID), ("control_id", _ID), ("cell", _STR)]),
     # What an adaptive sweep asked for, in order; written before it runs.
     "works": pa.schema(
@@ -173,32 +246,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("measure_s", _FLOAT),
         ]
     ),
-    "trials": pa.schema(
-        [
-            ("trial_id", _ID),
-            ("training_id", _ID),
-            ("data_id", _ID),
-            ("control_id", _ID),
-            ("stack_id", _ID),
-            ("cell", _STR),
-            ("status", _STR),
-            ("message", _STR),
-            *CONFIG_FIELDS,
-            *CONTROL_FIELDS,
-            *_count_fields(SOURCES[1:]),
-            *_reading_fields(SOURCES[1:]),
-            *zip(GAP_COLUMNS, (_FLOAT, _INT), strict=True),
-            *((name, _INT if record.is_whole else _FLOAT) for name, record in RECORDS.items()),
-            # Of the truth's covariance, largest first.
-            ("eigenvalues", pa.list_(_FLOAT)),
-            ("active_units", _INT),
-            ("decoder_variance", _FLOAT),
-            ("train_s", _FLOAT),
-            ("count_s", _FLOAT),
-            ("endpoints_s", _FLOAT),
-            *PROVENANCE_FIELDS,
-        ]
-    ),
+    "trials": _trials_schema,
     "controls": pa.schema(
         [
             ("control_id", _ID),
@@ -213,14 +261,11 @@ SCHEMAS: dict[str, pa.Schema] = {
             *PROVENANCE_FIELDS,
         ]
     ),
-    "nulls": pa.schema(
+    "nulls": lambda: pa.schema(
         [
             ("control_id", _ID),
             ("null", _STR),
-            ("k_original", _INT),
-            ("at_ceiling_original", _BOOL),
-            ("k_calibrated", _INT),
-            ("at_ceiling_calibrated", _BOOL),
+            *_null_count_fields(PROTOCOLS.builtin),
             *((name, _FLOAT) for name in BASELINE_ENDPOINTS),
         ]
     ),
@@ -299,6 +344,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ]
     ),
 }
+SCHEMAS: Mapping[str, pa.Schema] = _Schemas(_SCHEMAS)
 KEYS: dict[str, tuple[str, ...]] = {
     "plan": ("trial_id",),
     "works": ("work",),
@@ -331,12 +377,39 @@ def _nullable_types() -> dict[pa.DataType, Any]:
     return {_INT: pd.Int64Dtype(), _BOOL: pd.BooleanDtype()}
 
 
-def to_table(table_name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Turn rows into an Arrow table of the named schema; absent columns are null."""
+def optional_fields(table_name: str) -> list[tuple[str, pa.DataType]]:
+    """List the columns that a table has only where there is something in them.
+
+    They are the options of generators and mixture families.
+    """
+    options = COLUMN_SETS["options"]().items() if table_name == "trials" else ()
+    return [(name, _TYPES[kind]) for name, kind in options]
+
+
+def whole_schema(table_name: str, more: Iterable[pa.Field]) -> pa.Schema:
+    """Return a table's schema and, behind it, further columns, each once."""
     schema = SCHEMAS[table_name]
-    unknown = {key for row in rows for key in row} - set(schema.names)
-    if unknown:
-        raise KeyError(f"table {table_name!r} has no column {sorted(unknown)}")
+    known = set(schema.names)
+    added = {field.name: field.remove_metadata() for field in more if field.name not in known}
+    return pa.schema([*schema, *added.values()])
+
+
+def to_table(table_name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Turn rows into an Arrow table of the named schema; absent columns are null.
+
+    Raises
+    ------
+    KeyError
+        A row has a column that the table cannot have.
+    """
+    schema = SCHEMAS[table_name]
+    further = {key for row in rows for key in row} - set(schema.names)
+    if further:
+        optional = {name: pa.field(name, kind) for name, kind in optional_fields(table_name)}
+        unknown = further - optional.keys()
+        if unknown:
+            raise KeyError(f"table {table_name!r} has no column {sorted(unknown)}")
+        schema = whole_schema(table_name, (optional[key] for key in optional if key in further))
     columns = [
         pa.array([_plain(row.get(field.name)) for row in rows], type=field.type)
         for field in schema
@@ -349,6 +422,18 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
 
 
-def frame_to_table(table_name: str, frame: pd.DataFrame) -> pa.Table:
-    """Turn a frame with a table's columns into an Arrow table of its schema."""
-    return pa.Table.from_pandas(frame, schema=SCHEMAS[table_name], preserve_index=False)
+def frame_to_table(
+    table_name: str, frame: pd.DataFrame, *, more: Iterable[pa.Field] = ()
+) -> pa.Table:
+    """Turn a frame with a table's columns into an Arrow table of its schema.
+
+    Parameters
+    ----------
+    table_name : str
+        A key of `SCHEMAS`.
+    frame : DataFrame
+    more : iterable of Field
+        Columns that it has besides.
+    """
+    schema = whole_schema(table_name, more)
+    return pa.Table.from_pandas(frame, schema=schema, preserve_index=False)

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from study.config.cells import Sweep, make_cell
 from study.config.early_stopping import Halving, Rung, mean_value, rung_epochs
-from study.config.sections import Sweep, make_cell
 from study.planning.trials import Trial, point_trials
 from study.planning.units import Stack, Unit, plan_controls
 from study.results import finished_ids, read_table

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from study.config.catalogue import field_columns
 from study.config.early_stopping import is_beyond, mean_value, rung_epochs
 from study.config.search_space import Point, SearchConfig
 from study.config.sections import Replicates
-from study.planning.trials import FIELD_COLUMNS
 from study.search.state import Search, Seeds, Work
 
 Answer = Callable[[Point, Seeds], Mapping[str, Any] | None]
@@ -115,7 +115,7 @@ def table_answer(trials: pd.DataFrame, config: SearchConfig) -> Answer:
     """
     columns = []
     for dimension in config.space:
-        names = FIELD_COLUMNS.get(dimension.name, ())
+        names = field_columns().get(dimension.name, ())
         if len(names) != 1:
             raise ValueError(f"{dimension.name}: has no single column in the trials table")
         columns.append(names[0])

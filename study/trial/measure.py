@@ -1,43 +1,36 @@
 """What one trained model is worth: its counts and endpoints as rows.
 
-A model comes as its state (`FittedVAE.state`) and is measured on a CPU, wherever it was trained: a
-state can be sent to another process, and gives the same numbers there.
+A model comes as its state (`study.trial.models`) and is measured on a CPU, wherever it was
+trained: a state can be sent to another process, and gives the same numbers there.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from study.config import Protocol, Source
+from study.config import Source
 from study.config.early_stopping import rung_detection
 from study.data.data_set import DataSet, draw_data_set
 from study.data.seeds import numpy_generator
 from study.detection.counting import count_possible, reasons_text
 from study.detection.modes import ModeCount
 from study.detection.seed_gap import seed_gap
-from study.endpoints.likelihood import LogDensity, log_density
+from study.endpoints.further import Generated, compute_endpoints
 from study.endpoints.scores import (
     LIKELIHOOD_POINTS,
     PointScores,
-    score_bounds,
     score_likelihood,
     score_points,
 )
 from study.planning.units import Stack, Trial, config_columns
-from study.results import GAP_COLUMNS, timestamp
+from study.results import GAP_COLUMNS, reference_protocol, timestamp
 from study.training.device import is_out_of_memory
-from study.training.fitted import FittedVAE, Member, load_fitted
-from study.training.generate import (
-    active_codes,
-    draw_means,
-    draw_samples,
-    encode_points,
-    heldout_losses,
-)
+from study.training.generate import active_codes
+from study.trial.models import Model, State, load_model
 from study.trial.readings import count_readings, fit_readings
 from study.trial.rows import (
     Row,
@@ -50,45 +43,10 @@ from study.trial.rows import (
     trial_row,
 )
 
-FloatArray = np.ndarray
-State = Mapping[str, np.ndarray]
-
-
-def member_of(trial: Trial) -> Member:
-    """Return the settings of a trial that are specific to its model within the stack."""
-    return Member(
-        data_seed=trial.data_seed,
-        init_seed=trial.init_seed,
-        kl_weight=trial.training.kl_weight,
-        learning_rate=trial.training.learning_rate,
-        standardize=trial.training.standardize,
-    )
-
 
 def data_set_of(trial: Trial) -> DataSet:
     """Draw a trial's points."""
     return draw_data_set(trial.mixture, trial.data_seed, trial.detection.n_samples)
-
-
-def load_trial(trial: Trial, state: State) -> FittedVAE:
-    """Load a trial's trained model, as a stack of one on the CPU, with the noise it is counted at.
-
-    Parameters
-    ----------
-    trial : Trial
-    state : mapping of str to ndarray
-        As `FittedVAE.state` returns.
-
-    Raises
-    ------
-    ValueError
-        If the state does not have the shape of the trial's model.
-    KeyError
-        If a parameter is missing.
-    """
-    noise = trial.detection.noise_variance
-    member = replace(member_of(trial), noise_variance=None if noise == "implied" else noise)
-    return load_fitted(trial.model, [member], [state])
 
 
 def score_state(trial: Trial, state: State) -> Tables:
@@ -111,7 +69,7 @@ def score_state(trial: Trial, state: State) -> Tables:
         There may be room when less is in memory.
     """
     try:
-        measured = _measure(trial, load_trial(trial, state))
+        measured = _measure(trial, load_model(trial, state))
         row = trial_row(trial) | measured.columns | {"finished_at": timestamp()}
         return {"trials": [row], **measured.tables}
     except Exception as error:
@@ -146,7 +104,7 @@ def measure_brief(trial: Trial, state: State, columns: Sequence[str]) -> tuple[R
     """
     started = time.perf_counter()
     brief = replace(trial, detection=rung_detection(trial.detection, columns), gallery=False)
-    measured = _measure(brief, load_trial(trial, state))
+    measured = _measure(brief, load_model(trial, state))
     row = {**config_columns(trial), **measured.columns}
     return row, time.perf_counter() - started
 
@@ -167,19 +125,12 @@ def count_generated(trial: Trial, state: State, epoch: int) -> list[Row]:
         Rows of `counts`.
     """
     counted: list[Row] = []
-    for source, points in _generated(trial, load_trial(trial, state)).items():
+    for source, points in load_model(trial, state).generated().items():
         if source in trial.detection.sources:
             for protocol, count in count_possible(points, trial.detection).found.items():
                 owner = (trial.trial_id, source, protocol)
                 counted += count_rows(*owner, epoch=epoch, count=count)
     return counted
-
-
-def _generated(trial: Trial, fitted: FittedVAE) -> dict[Source, FloatArray]:
-    """Draw decoder means and samples of one model; the samples are those means with noise."""
-    n_samples, seed = trial.detection.n_samples, trial.sample_seed
-    means = draw_means(fitted, 0, n_samples=n_samples, sample_seed=seed)
-    return {"means": means, "samples": draw_samples(fitted, 0, means, sample_seed=seed)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,15 +139,17 @@ class _Measured:
     tables: Tables
 
 
-def _measure(trial: Trial, fitted: FittedVAE) -> _Measured:
+def _measure(trial: Trial, model: Model) -> _Measured:
     data = data_set_of(trial)
     started = time.perf_counter()
-    sets: dict[Source, FloatArray] = _generated(trial, fitted)
-    sets["codes"] = encode_points(fitted, 0, data.heldout)
+    sets = model.generated()
+    codes = model.codes(data.heldout)
+    if codes is not None:
+        sets["codes"] = codes
     columns: Row = {}
     curves: list[Row] = []
-    counts: dict[tuple[Source, Protocol], ModeCount] = {}
-    reasons: dict[tuple[Source, Protocol], str] = {}
+    counts: dict[tuple[Source, str], ModeCount] = {}
+    reasons: dict[tuple[Source, str], str] = {}
     for source, points in sets.items():
         if source not in trial.detection.sources:
             continue
@@ -215,17 +168,28 @@ def _measure(trial: Trial, fitted: FittedVAE) -> _Measured:
         if again is not None:
             columns |= dict(zip(GAP_COLUMNS, again, strict=True))
     counted = time.perf_counter()
-    chosen = counts.get(("samples", "calibrated")) or counts.get(("samples", "original"))
+    of_samples = {name: count for (source, name), count in counts.items() if source == "samples"}
+    chosen = of_samples[reference_protocol(of_samples)] if of_samples else None
     scores = score_points(
         sets["samples"],
         truth=data.truth,
         control=data.control,
         rng=numpy_generator("classifier", trial.data_seed, trial.init_seed, trial.sample_seed),
-        means=sets["means"],
+        means=sets.get("means"),
         fitted=chosen.fitted if chosen is not None else None,
     )
-    columns |= scores.columns | _likelihood_columns(trial, fitted, data)
+    columns |= scores.columns | _likelihood_columns(model, data)
     columns["message"] = reasons_text(reasons)
+    columns |= compute_endpoints(
+        Generated(
+            samples=sets["samples"],
+            means=sets.get("means"),
+            control=data.control,
+            truth=data.truth,
+            log_prob=lambda points: model.density(points)[0],
+            rng=numpy_generator("endpoint", trial.data_seed, trial.init_seed, trial.sample_seed),
+        )
+    )
     if chosen is not None:
         columns |= fit_readings("samples", chosen)
     columns["count_s"] = counted - started
@@ -246,40 +210,15 @@ def _score_tables(trial: Trial, scores: PointScores) -> Tables:
     }
 
 
-def _density_columns(density: LogDensity) -> Row:
-    """Say how sure the densities behind a forward KL are; without draws there is no ESS."""
-    n_points = len(density.log_prob)
-    ess_min = float(density.ess.min())
-    return {
-        "fkl_mc_se": float(np.sqrt(np.square(density.standard_error).sum()) / n_points),
-        "fkl_unmet_share": float(np.mean(~density.met)),
-        "fkl_ess_min": ess_min if np.isfinite(ess_min) else None,
-    }
-
-
-def _likelihood_columns(trial: Trial, fitted: FittedVAE, data: DataSet) -> Row:
-    recon, kl_nats, loss = heldout_losses(fitted, 0, data.heldout)
+def _likelihood_columns(model: Model, data: DataSet) -> Row:
     few = data.heldout[:LIKELIHOOD_POINTS]
-    density = log_density(fitted, 0, few)
-    likelihood = score_likelihood(data.truth, few, model_log_prob=density.log_prob)
-    # Floor and rate bound hold for the same points that the losses are averaged over.
+    log_prob, certainty = model.density(few)
+    likelihood = score_likelihood(data.truth, few, model_log_prob=log_prob)
     entropy = score_likelihood(data.truth, data.heldout)["entropy_nats"]
-    bounds = score_bounds(
-        recon,
-        entropy_nats=entropy,
-        kl_weight=trial.training.kl_weight,
-        dim=trial.mixture.dim,
-        decoder_variance=trial.model.decoder_variance,
-        scale=fitted.scale[0],
-    )
     return {
         **likelihood,
-        **_density_columns(density),
-        **bounds,
+        **certainty,
         "entropy_nats": entropy,
         "eigenvalues": np.linalg.eigvalsh(data.truth.covariance())[::-1].tolist(),
-        "recon": recon,
-        "kl_nats": kl_nats,
-        "loss": loss,
-        "decoder_variance": float(fitted.trained_variance[0]),
+        **model.columns(data.heldout, entropy),
     }

@@ -22,6 +22,8 @@ from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from study.plugins import Plugin, install, loaded
+
 Result = TypeVar("Result")
 # Calls that wait for each process: enough that none is idle while results are taken in order.
 AHEAD = 2
@@ -145,12 +147,13 @@ def _new_pool(n_processes: int) -> ProcessPoolExecutor:
         # A copy of a process that has threads may start with a lock that nobody holds.
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_begin,
-        initargs=(os.getpid(),),
+        initargs=(os.getpid(), loaded()),
     )
 
 
-def _begin(parent: int) -> None:
+def _begin(parent: int, plugins: tuple[Plugin, ...]) -> None:
     """Begin a process: it ignores Ctrl-C, ends with its parent, and computes by one thread."""
+    install(plugins)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     # Libraries read the variable when they are loaded; a script may have loaded some already.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from study.planning.units import Stack, Trial
-from study.trial.measure import State, load_trial, lost_rows, score_state
+from study.trial.measure import lost_rows, score_state
+from study.trial.models import State, load_model
 from study.trial.processes import map_in_processes
 from study.trial.rows import Tables, append_tables, weight_rows
 from study.trial.stack import Report, stack_events
@@ -68,7 +69,7 @@ def rescore_events(
             append_tables(tables, rows)
             n_counted += len(trials)
             continue
-        for trial in trials:
+        for _ in trials:
             yield {"phase": "counting", "n_counted": n_counted, "done": False}
             n_counted += 1
             rows = next(measured)
@@ -77,8 +78,7 @@ def rescore_events(
                 row |= stored[training_id].columns
                 if training_id in to_copy:
                     to_copy.remove(training_id)
-                    fitted = load_trial(trial, states[training_id])
-                    rows["weights"] = weight_rows(fitted, 0, training_id)
+                    rows["weights"] = weight_rows(states[training_id], training_id)
             append_tables(tables, rows)
     for row in tables["trials"]:
         row |= {"stack_id": stack.stack_id, "device": device}
@@ -88,7 +88,7 @@ def rescore_events(
 def _fits(trial: Trial, state: State) -> bool:
     """Return whether a state is whole and of the trial's shape."""
     try:
-        load_trial(trial, state)
+        load_model(trial, state)
     except (ValueError, KeyError):
         return False
     return True

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from study.config import Protocol, Source
+from study.config import Source
 from study.planning.units import Control, ControlBatch, Trial, Unit, config_columns
 from study.results import count_columns, timestamp
 from study.results.provenance import provenance
@@ -16,7 +16,6 @@ from study.results.provenance import provenance
 if TYPE_CHECKING:
     from study.data.data_set import DataSet
     from study.detection.modes import ModeCount
-    from study.training.fitted import FittedVAE
     from study.training.train import TrainedStack
 
 Row = dict[str, Any]
@@ -84,14 +83,14 @@ def failed_rows(unit: Unit, message: str) -> Tables:
     return {"trials": [trial_row(trial) | ending for trial in unit.trials]}
 
 
-def count_summary(source: Source, protocol: Protocol, count: ModeCount, n_components: int) -> Row:
+def count_summary(source: Source, protocol: str, count: ModeCount, n_components: int) -> Row:
     """Make the columns of one count: k*, coverage and the ceiling flag."""
     names = count_columns(source, protocol)
     return dict(zip(names, (count.k, count.k / n_components, count.at_ceiling), strict=True))
 
 
 def count_rows(
-    owner_id: str, source: Source, protocol: Protocol, *, epoch: int, count: ModeCount
+    owner_id: str, source: Source, protocol: str, *, epoch: int, count: ModeCount
 ) -> list[Row]:
     """Make the rows of `counts` of one count: the whole curve, a row a k."""
     columns = (
@@ -159,7 +158,7 @@ def gallery_rows(trial: Trial, sets: Mapping[Source, np.ndarray], data: DataSet)
     return rows
 
 
-def weight_rows(fitted: FittedVAE, index: int, training_id: str) -> list[Row]:
+def weight_rows(state: Mapping[str, np.ndarray], training_id: str) -> list[Row]:
     """Make the rows of `weights` of one model: packed arrays, no pickle."""
     return [
         {
@@ -169,5 +168,5 @@ def weight_rows(fitted: FittedVAE, index: int, training_id: str) -> list[Row]:
             "dtype": str(values.dtype),
             "values": values.tobytes(),
         }
-        for name, values in fitted.state(index).items()
+        for name, values in state.items()
     ]

@@ -7,7 +7,9 @@ same work as a generator, which pauses at every checkpoint of the training.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,17 +21,18 @@ from study.detection.modes import control_gap
 from study.endpoints.baselines import score_nulls
 from study.planning.units import Control, ControlBatch, Stack, Trial
 from study.results import timestamp
+from study.results.tables import REFERENCE_PROTOCOL
 from study.training.fitted import FittedVAE
 from study.training.train import Checkpoint, TrainedStack, train_checkpoints
+from study.trial.kinds import fit_events
 from study.trial.measure import (
-    State,
     count_generated,
     data_set_of,
     lost_rows,
     measure_brief,
-    member_of,
     score_state,
 )
+from study.trial.models import State, member_of
 from study.trial.processes import map_in_processes, start_processes
 from study.trial.readings import count_readings, fit_readings
 from study.trial.rows import (
@@ -98,6 +101,8 @@ def stack_events(
         Rows by table.
     """
     start_processes(n_processes, module=score_state.__module__)
+    if stack.trials[0].model.kind != "vae":
+        return (yield from _kind_events(stack, device=device, n_processes=n_processes))
     trainings = stack.trainings
     leads = [trials[0] for trials in trainings]
     tables: Tables = {}
@@ -124,35 +129,85 @@ def stack_events(
         counting_s += time.perf_counter() - counted_at
     train_s = (time.perf_counter() - started - counting_s) / len(trainings)
     models = [
-        (index, trial, *_status(trial, trained, index, stopped))
+        _Trained(
+            trials=trials,
+            ending=tuple(_status(trial, trained, index, stopped) for trial in trials),
+            columns=_training_columns(trained, index),
+            curves=partial(curve_rows, trained=trained, index=index),
+            state=partial(trained.fitted.state, index),
+            train_s=train_s,
+        )
         for index, trials in enumerate(trainings)
-        for trial in trials
+    ]
+    rows = yield from _measure_events(stack, models, device=device, n_processes=n_processes)
+    append_tables(tables, rows)
+    return tables
+
+
+def _kind_events(
+    stack: Stack, *, device: str, n_processes: int
+) -> Generator[Report, None, Tables]:
+    """Train and measure a stack of generators that have no engine of their own."""
+    models = []
+    for trials in stack.trainings:
+        started = time.perf_counter()
+        done = yield from fit_events(trials[0])
+        models.append(
+            _Trained(
+                trials=trials,
+                ending=((done.status, done.message),) * len(trials),
+                columns={},
+                curves=done.curve_rows,
+                state=partial(getattr, done, "state"),
+                train_s=time.perf_counter() - started,
+            )
+        )
+    return (yield from _measure_events(stack, models, device=device, n_processes=n_processes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trained:
+    """One training that ended: its trials, how it ended for each, and what it leaves."""
+
+    trials: tuple[Trial, ...]
+    ending: tuple[tuple[str, str | None], ...]
+    columns: Row
+    curves: Callable[[Trial], list[Row]]
+    state: Callable[[], State]
+    train_s: float
+
+
+def _measure_events(
+    stack: Stack, models: Sequence[_Trained], *, device: str, n_processes: int
+) -> Generator[Report, None, Tables]:
+    """Measure the models of a stack that trained to the end, and make all its rows."""
+    pairs = [
+        (model, trial, status, message)
+        for model in models
+        for trial, (status, message) in zip(model.trials, model.ending, strict=True)
     ]
     measured = map_in_processes(
         score_state,
-        (
-            (trial, trained.fitted.state(index))
-            for index, trial, status, _ in models
-            if status == "done"
-        ),
+        ((trial, model.state()) for model, trial, status, _ in pairs if status == "done"),
         n_processes=n_processes,
         lost=lost_rows,
     )
-    with_weights: set[int] = set()
-    for n_counted, (index, trial, status, message) in enumerate(models):
+    tables: Tables = {}
+    with_weights: set[str] = set()
+    for n_counted, (model, trial, status, message) in enumerate(pairs):
         yield {"phase": "counting", "n_counted": n_counted, "done": False}
         scored = next(measured) if status == "done" else {"trials": [trial_row(trial)]}
         (row,) = scored["trials"]
         if row.get("status") != "failed":
-            row |= _training_columns(trained, index) | {"status": status}
+            row |= model.columns | {"status": status}
             row["message"] = message or row.get("message")
             row.setdefault("finished_at", timestamp())
-            scored["curves"] = curve_rows(trial, trained, index)
+            scored["curves"] = model.curves(trial)
             # Weights of a training that did not end well would hide those of one that did.
-            if status == "done" and index not in with_weights:
-                with_weights.add(index)
-                scored["weights"] = weight_rows(trained.fitted, index, trial.training_id)
-        row |= {"stack_id": stack.stack_id, "train_s": train_s, "device": device}
+            if status == "done" and trial.training_id not in with_weights:
+                with_weights.add(trial.training_id)
+                scored["weights"] = weight_rows(model.state(), trial.training_id)
+        row |= {"stack_id": stack.stack_id, "train_s": model.train_s, "device": device}
         append_tables(tables, scored)
     return tables
 
@@ -302,7 +357,7 @@ def _count_control(control: Control) -> Tables:
     for protocol, count in possible.found.items():
         row |= count_summary("data", protocol, count, data.truth.n_components)
         curves += count_rows(control.control_id, "data", protocol, epoch=0, count=count)
-        if protocol == "calibrated":
+        if protocol == REFERENCE_PROTOCOL:
             row["control_gap"] = control_gap(points, data.truth, count)
             row["n_repairs"] = count.n_repairs
             row |= count_readings("data", count, len(points))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ENDED = ("done", "diverged", "timeout")
 _COLUMNS = ["train_recon", "train_kl_nats", "train_s", "active_units"]
-_READ = ["trial_id", "training_id", "status", "message", "finished_at", *_COLUMNS]
+_READ = ["trial_id", "training_id", "model_kind", "status", "message", "finished_at", *_COLUMNS]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,17 +97,17 @@ def find_stored(
 
 
 def _stored(row: Mapping[Any, Any], location: str, shard: str, *, copied: bool) -> StoredTraining:
-    message = row["message"]
+    message, is_vae = row["message"], row["model_kind"] == "vae"
     return StoredTraining(
         training_id=row["training_id"],
         trial_id=row["trial_id"],
         status=row["status"],
         # That of a training that is done is about counts, which are made anew.
         message=message if isinstance(message, str) and row["status"] != "done" else None,
-        train_recon=float(row["train_recon"]),
-        train_kl_nats=float(row["train_kl_nats"]),
         train_s=float(row["train_s"]),
-        active_units=int(row["active_units"]),
+        train_recon=float(row["train_recon"]) if is_vae else None,
+        train_kl_nats=float(row["train_kl_nats"]) if is_vae else None,
+        active_units=int(row["active_units"]) if is_vae else None,
         location=location,
         shard=shard,
         copied=copied,
@@ -118,12 +118,16 @@ def _ended_rows(raw: pa.Table, skip: Collection[str]) -> pd.DataFrame:
     """Keep the rows of ended trainings, done ones first."""
     rows = drop_doubles("trials", raw.to_pandas(types_mapper=pandas_type))
     ended = [status for status in ENDED if status not in skip]
-    rows = rows[rows["status"].isin(ended) & rows["active_units"].notna()]
+    # A training of an autoencoder that ended before its first checkpoint has no curves to keep.
+    has_curves = rows["active_units"].notna() | rows["model_kind"].ne("vae")
+    rows = rows[rows["status"].isin(ended) & has_curves]
     return rows.sort_values("status", key=lambda s: s.ne("done"), kind="stable")
 
 
 def _has_curves(trial: Trial, status: str, marked: tuple[frozenset[int], int] | None) -> bool:
     """Return whether the recorded curves say all that this trial's would."""
+    if trial.model.kind != "vae":
+        return True
     if marked is None:
         return False
     epochs, n_epochs = marked

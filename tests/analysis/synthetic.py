@@ -15,18 +15,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.load import Results, load_results
+from study.config import default_columns
 from study.endpoints.traits import recipe_traits
 from study.results import ENDPOINTS, open_folder, to_table, write_tables
 from study.results.tables import frame_to_table
 
-DEFAULTS: dict[str, Any] = {
-    "n_components": 10, "dim": 3, "box_half_width": 10.0, "box_rule": "fixed",
-    "variance_low": 0.5, "variance_high": 2.0, "alpha": 1.0, "n_samples": 10_000,
-    "training_points": "fresh", "latent_dim": 2, "hidden": "128x128", "activation": "relu",
-    "decoder_variance_rule": "implied", "epochs": 100, "batch_size": 128, "learning_rate": 1e-3,
-    "kl_weight": 1.0, "standardize": False, "detection_n_samples": 10_000, "k_min": 1,
-    "k_max": 40, "restarts": 1, "detection_seed": 0, "sample_seed": 0,
-}  # fmt: skip
+DEFAULTS: dict[str, Any] = {**default_columns(), "sample_seed": 0}
 PROVENANCE: dict[str, Any] = {
     "commit": "0123456789abcdef", "dirty": False, "python": "3.11.2", "torch": "2.13.0",
     "sklearn": "1.9.1", "numpy": "2.4.0", "cpu": "a processor", "device": "cpu",

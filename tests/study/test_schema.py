@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
-from study.config.sections import all_fields
+from study.config import all_fields
 from study.config.yaml_source import SweepError, read_yaml
 from study.schema import build_schema, main, outputs
 

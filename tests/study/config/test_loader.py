@@ -206,6 +206,7 @@ def test_defaults_are_the_originals() -> None:
     """A change here changes what old ids mean: raise the stage's version (`planning.trials`)."""
     fields = {path: field.default for path, field in all_fields().items()}
     assert {path: value for path, value in fields.items() if not path.startswith("res")} == {
+        "mixture.kind": "box",
         "mixture.n_components": 10,
         "mixture.dim": 3,
         "mixture.box": 10.0,
@@ -216,6 +217,7 @@ def test_defaults_are_the_originals() -> None:
         "mixture.variances": None,
         "mixture.weights": None,
         "mixture.training_points": "fresh",
+        "model.kind": "vae",
         "model.latent_dim": 2,
         "model.hidden": (128, 128),
         "model.activation": "relu",
@@ -235,7 +237,10 @@ def test_defaults_are_the_originals() -> None:
         "detection.restarts": 1,
         "detection.seed": 0,
         "detection.at_checkpoints": False,
+        "detection.noise_variance": "implied",
         "detection.gap_restarts": 0,
+        "em.n_components": 10,
+        "em.starts": 1,
     }
 
 

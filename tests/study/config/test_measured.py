@@ -17,8 +17,8 @@ from study.config import (
     TrainingConfig,
     load_sweep,
 )
+from study.config.cells import Cell
 from study.config.measured import is_known_at_rungs, why_unmeasured
-from study.config.sections import Cell
 from study.planning.units import Control, ControlBatch, Stack, Trial
 from study.results.tables import PROTOCOLS, SCHEMAS, SOURCES
 from study.trial.measure import measure_brief

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from study.config import load_sweep
+from study.config.cells import Sweep
 from study.config.early_stopping import mean_value
-from study.config.sections import Sweep
 from study.planning.units import ControlBatch, Stack, Trial, Unit
 from study.results import ResultsFolder, open_folder, read_table, write_tables
 from study.results.compaction import compact
