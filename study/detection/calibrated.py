@@ -10,14 +10,17 @@ from __future__ import annotations
 import numpy as np
 
 from study.detection.cloud import Cloud, FloatArray, pseudo_count_of
-from study.detection.likelihood_path import PathSearch, k_means
+from study.detection.likelihood_path import NOTABLE_NATS, PathSearch, k_means
 
 # The scout sees this many points; clouds up to 1.5 times as large are searched directly.
 SCOUT_SIZE = 2500
 # Components of the over-fitted start.
 OVERFIT = 20
-# Beyond so many components a second independent start is worth its time.
+# Beyond so many components more independent starts are worth their time: at most so many, and
+# until so many in a row taught nothing.
 FEW_COMPONENTS = 12
+MOST_STARTS = 9
+IN_VAIN = 2
 # Refinement on all points stops after this many iterations times components: ten times what the
 # report's data needs. It binds on clouds that no mixture of few Gaussians fits.
 REFINE_EFFORT = 12_000
@@ -49,16 +52,10 @@ def search_path(
     generator = np.random.default_rng(seed)
     cloud = Cloud(points, pseudo_count=pseudo_count_of(len(points)))
     path = PathSearch(cloud, generator, k_min=k_min, k_max=k_max)
-    n_starts = 0
-    while n_starts < restarts * _starts_needed(path):
-        attempt = PathSearch(cloud, generator, k_min=k_min, k_max=k_max)
-        if cloud.n_samples > 1.5 * SCOUT_SIZE:
-            _scout(attempt)
-        else:
-            _merge_path(attempt)
-        attempt.refine(deep=True, effort=REFINE_EFFORT)
-        path.absorb(attempt)
-        n_starts += 1
+    _attempt(path, deep=True)
+    for _ in range(restarts - 1):
+        _try_again(path, deep=True)
+    _start_until_sure(path)
     refined = -1
     while refined != path.best_k():
         path.refine(deep=True, effort=REFINE_EFFORT)
@@ -70,11 +67,49 @@ def search_path(
     return path
 
 
-def _starts_needed(path: PathSearch) -> int:
-    """Return how many independent starts the number of components calls for."""
-    if not path.fits or path.best_k() == path.k_max:
-        return 1
-    return 1 if path.best_k() <= FEW_COMPONENTS else 2
+def _attempt(path: PathSearch, *, deep: bool) -> None:
+    """Search from a start of its own."""
+    if path.n_samples > 1.5 * SCOUT_SIZE:
+        _scout(path, whole=deep)
+    else:
+        _merge_path(path)
+    path.refine(deep=deep, effort=REFINE_EFFORT)
+
+
+def _try_again(path: PathSearch, *, deep: bool) -> tuple[float, float]:
+    """Search from a new start, then on from the best of both, region by region.
+
+    Returns
+    -------
+    gain : float
+        What the lowest cost (nats) fell by.
+    apart : float
+        How far above the lowest cost the new start itself ended.
+    """
+    before = path.cost(path.best_k())
+    attempt = PathSearch(path.cloud, path.generator, k_min=path.k_min, k_max=path.k_max)
+    _attempt(attempt, deep=deep)
+    alone = attempt.cost(attempt.best_k())
+    path.cross(attempt)
+    path.absorb(attempt)
+    path.refine(deep=True, effort=REFINE_EFFORT)
+    after = path.cost(path.best_k())
+    return before - after, alone - after
+
+
+def _start_until_sure(path: PathSearch) -> None:
+    """Start again where many components were found, until it does not pay.
+
+    One start that ends where the search already is confirms it; so do several in a row from which
+    nothing could be learnt.
+    """
+    n_starts, n_in_vain = 1, 0
+    while FEW_COMPONENTS < path.best_k() < path.k_max and n_starts < MOST_STARTS:
+        gain, apart = _try_again(path, deep=False)
+        n_starts += 1
+        n_in_vain = 0 if gain > NOTABLE_NATS else n_in_vain + 1
+        if n_in_vain == IN_VAIN or apart < NOTABLE_NATS:
+            break
 
 
 def _merge_path(path: PathSearch) -> None:
@@ -85,8 +120,8 @@ def _merge_path(path: PathSearch) -> None:
         path.merge_down(k, 1)
 
 
-def _scout(path: PathSearch) -> None:
-    """Search a subsample and carry its fits over to all points."""
+def _scout(path: PathSearch, *, whole: bool) -> None:
+    """Search a subsample and carry its fits over to all points: the `whole` path, or its end."""
     chosen = path.generator.permutation(path.n_samples)[:SCOUT_SIZE]
     # The price of all points, plus the optimism of a fit on fewer (half a nat per parameter).
     price = path.price * SCOUT_SIZE / path.n_samples + 0.5
@@ -95,7 +130,8 @@ def _scout(path: PathSearch) -> None:
     _merge_path(scout)
     scout.refine(deep=False)
     best = scout.best_k()
-    for k in range(path.k_min, min(best + 3, max(scout.fits)) + 1):
+    first = path.k_min if whole else max(path.k_min, best - 3)
+    for k in range(first, min(best + 3, max(scout.fits)) + 1):
         mixture = scout.fits[k].mixture
         start = mixture._replace(means=mixture.means + few.centre)
         path.offer(start, tol_nats=CARRIED_NATS, max_iter=40 if k >= best - 3 else 10)

@@ -111,10 +111,7 @@ class Cloud:
         centred = points - self.centre
         self.order = group_neighbours(centred)
         self.points: FloatArray = centred[self.order]
-        _, self._places, copies = np.unique(
-            self.points, axis=0, return_inverse=True, return_counts=True
-        )
-        self._most_copies = int(copies.max())
+        self._places, self._most_copies = _places(self.points)
         n_blocks = -(-self.n_samples // BLOCK)
         # The last block is filled up with copies of a point, which count for nothing.
         places = np.minimum(np.arange(n_blocks * BLOCK), self.n_samples - 1)
@@ -262,6 +259,15 @@ class Cloud:
         unit = np.eye(self.dim)
         prior = self.pseudo_count * unit
         return (scatter + prior) / (count + self.pseudo_count) + self.ridge * unit
+
+
+def _places(points: FloatArray) -> tuple[IntArray, int]:
+    """Number the distinct places of points, shape (n,), and count the most points in one."""
+    ranked = np.sort(points @ np.sqrt(np.arange(2.0, points.shape[1] + 2.0)))
+    if (ranked[1:] != ranked[:-1]).all():
+        return np.arange(len(points)), 1
+    _, places, copies = np.unique(points, axis=0, return_inverse=True, return_counts=True)
+    return places, int(copies.max())
 
 
 def group_neighbours(points: FloatArray) -> IntArray:

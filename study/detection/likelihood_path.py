@@ -25,6 +25,7 @@ from study.detection.cloud import Climb, Cloud, FloatArray, IntArray, Mixture, n
 from study.detection.compiled import em as compiled_em
 from study.detection.moves import Split, add_component, merge_costs, merge_pair, split_component
 from study.detection.outliers import outlier_components
+from study.detection.recombination import recombine
 from study.detection.splits import SplitCache, forecast_splits
 
 # Widths (below, above the best k) of the two refinement sweeps.
@@ -32,11 +33,15 @@ SWEEPS = ((2, 2), (3, 3))
 # The range of k is long enough once BIC has risen this many times in a row.
 RISES = 5
 POLISH_EFFORT = 3_000
+# Points times components times iterations that the last digits of the best fit are worth.
+FINAL_WORK = 5_000_000
 # A fit that gains less (nats) does not start another round of moves.
 NOTABLE_NATS = 0.5
 # EM stops at this gain (nats) per iteration: of a proposal, when polished.
 PROPOSAL_NATS = 0.3
 POLISHED_NATS = 0.01
+# ... and of the best, on small clouds.
+FINAL_NATS = 1e-6
 # EM ends a merge at least this share of Runnalls' bound below the start ...
 MERGE_LOSS_SHARE = 0.3
 # ... and a split at most this much above its forecast.
@@ -154,23 +159,15 @@ class PathSearch:
 
         Components that end on too few points are left out, and EM goes on with the others.
         """
-        start = self.cloud.from_labels(labels)
-        while True:
-            k = len(start.weights)
-            end = self.cloud.climb(
-                start, tol_nats=PROPOSAL_NATS, max_iter=60, rule=compiled_em.PROPOSAL
-            )
-            self._count(end.n_iter, k)
-            kept = self.cloud.supported(end.mixture)
-            if kept.all() or k == self.k_min:
-                break
-            # At least k_min of them stay, the heaviest.
-            heaviest = np.argsort(-end.mixture.weights, kind="stable")[: self.k_min]
-            kept[heaviest] = True
-            if kept.all():
-                break
-            weights, means, covariances = (part[kept] for part in end.mixture)
-            start = Mixture(weights / weights.sum(), means, covariances)
+        end, n_iter, effort = climb_supported(
+            self.cloud,
+            self.cloud.from_labels(labels),
+            k_min=self.k_min,
+            tol_nats=PROPOSAL_NATS,
+            max_iter=60,
+        )
+        self.n_iterations += n_iter
+        self.effort += effort
         self._keep(end)
 
     def _is_new(self, move: str, k: int) -> bool:
@@ -347,18 +344,35 @@ class PathSearch:
         lowest, limit = self.cost(self.best_k()), self.effort + POLISH_EFFORT
         for k in sorted(self.fits, key=self.cost):
             if self.cost(k) < lowest + window_nats and self.effort < limit:
-                self._converge(k, limit)
+                self._converge(k, limit, POLISHED_NATS)
+        final = self.effort + FINAL_WORK // self.n_samples
+        if final > self.effort + self.best_k():
+            self._converge(self.best_k(), final, FINAL_NATS)
 
-    def _converge(self, k: int, limit: int) -> None:
+    def _converge(self, k: int, limit: int, tol_nats: float) -> None:
         end = self.cloud.climb(
             self.fits[k].mixture,
-            tol_nats=POLISHED_NATS,
+            tol_nats=tol_nats,
             max_iter=1 + (limit - self.effort) // k,
             rule=compiled_em.PATIENT,
         )
         self._count(end.n_iter, k)
         if self.cloud.supports(end.mixture):
             self._keep(end)
+
+    def cross(self, other: PathSearch) -> bool:
+        """Propose what takes each region from the better of both searches' best fits."""
+        price = self.price * (n_parameters(2, self.cloud.dim) - n_parameters(1, self.cloud.dim))
+        improved = False
+        near = (0, -1, 1, -2, 2)
+        theirs = other.best_k()
+        for k in (theirs + step for step in near):
+            if k in other.fits and not (other is self and k == theirs):
+                pair = self.fits[self.best_k()].mixture, other.fits[k].mixture
+                for mixture in recombine(self.cloud, *pair, price):
+                    if self.k_min <= len(mixture.weights) <= self.k_max:
+                        improved |= self.offer(mixture)
+        return improved
 
     def absorb(self, other: PathSearch) -> None:
         """Take over the fits of another search of the same cloud that are better."""
@@ -398,6 +412,41 @@ class PathSearch:
         fit = self.fits[k]
         objective, log_likelihood, entropy = self.cloud.score(fit.mixture)
         self.fits[k] = PathFit(fit.mixture, objective, log_likelihood, fit.converged, entropy)
+
+
+def climb_supported(
+    cloud: Cloud, start: Mixture, *, k_min: int, tol_nats: float, max_iter: int
+) -> tuple[Climb, int, int]:
+    """Run EM; leave out components that end on too few points and go on with the others.
+
+    Parameters
+    ----------
+    cloud : Cloud
+    start : Mixture
+    k_min : int
+        So many components stay, the heaviest, whatever they hold.
+    tol_nats : float
+        An iteration that gains less ends a run.
+    max_iter : int
+        Of each run.
+
+    Returns
+    -------
+    Climb
+    n_iter, effort : int
+        Iterations, and the same times components.
+    """
+    n_iter = effort = 0
+    while True:
+        end = cloud.climb(start, tol_nats=tol_nats, max_iter=max_iter, rule=compiled_em.PROPOSAL)
+        n_iter += end.n_iter
+        effort += end.n_iter * len(start.weights)
+        kept = cloud.supported(end.mixture)
+        kept[np.argsort(-end.mixture.weights, kind="stable")[:k_min]] = True
+        if kept.all():
+            return end, n_iter, effort
+        weights, means, covariances = (part[kept] for part in end.mixture)
+        start = Mixture(weights / weights.sum(), means, covariances)
 
 
 def k_means(cloud: FloatArray, k: int, generator: np.random.Generator) -> IntArray:

@@ -33,7 +33,7 @@ from study.config.checks import min_points
 from study.detection.calibrated import search_path
 from study.detection.cloud import Cloud, FloatArray, Mixture, n_parameters, pseudo_count_of
 from study.detection.criteria import contrast_errors
-from study.detection.likelihood_path import RISES
+from study.detection.likelihood_path import RISES, climb_supported
 from study.detection.sight import Sight, inspect
 from study.detection.whitening import Whitening
 
@@ -355,7 +355,7 @@ def fit_from_truth(points: FloatArray, truth: TrueMixture) -> tuple[FittedMixtur
     Returns
     -------
     FittedMixture
-        K full-covariance components.
+        Full-covariance components: K of them, or those that have D + 1 distinct points.
     float
         Total log likelihood (nats).
 
@@ -373,7 +373,8 @@ def fit_from_truth(points: FloatArray, truth: TrueMixture) -> tuple[FittedMixtur
     cloud = Cloud(sight.white, pseudo_count=pseudo_count_of(len(points)))
     covariances = (inverse * truth.variances[:, None]) @ inverse.T
     start = Mixture(truth.weights, whitening.to_white(truth.means) - cloud.centre, covariances)
-    end = cloud.climb(start, tol_nats=1e-9 * cloud.n_samples, max_iter=2000)
+    tol_nats = 1e-9 * cloud.n_samples
+    end, _, _ = climb_supported(cloud, start, k_min=1, tol_nats=tol_nats, max_iter=2000)
     log_likelihood = cloud.score(end.mixture).log_likelihood
     log_likelihood -= cloud.n_samples * whitening.log_volume
     return _unwhitened(end.mixture, cloud.centre, whitening), log_likelihood
@@ -396,9 +397,9 @@ def control_gap(points: FloatArray, truth: TrueMixture, count: ModeCount) -> flo
         BIC of the search at k* minus BIC of EM started at the truth; above 10 the search has
         failed, below 0 it found a better fit (possibly with another k).
     """
-    _, log_likelihood = fit_from_truth(points, truth)
+    fitted, log_likelihood = fit_from_truth(points, truth)
     n_samples, dim = points.shape
-    price = n_parameters(len(truth.weights), dim) * np.log(n_samples)
+    price = n_parameters(len(fitted.weights), dim) * np.log(n_samples)
     return float(count.bic.min() - (price - 2.0 * log_likelihood))
 
 

@@ -36,7 +36,7 @@ ROUNDING_OF_AXES = 1e-13
 # Points are far beyond so many typical (median) distances, if no more than this share of them is.
 FAR = 20.0
 MOST_FAR = 0.25
-ROBUST_STEPS = 15
+ROBUST_STEPS = 8
 ROBUST_FLOOR = 1e-12
 
 
@@ -170,8 +170,8 @@ def _canonical(white: FloatArray) -> tuple[FloatArray, FloatArray]:
     # Axes of the robust scatter in units of the covariance.
     inner = np.linalg.solve(root, np.linalg.cholesky(scatter))
     _, vectors = np.linalg.eigh(inner @ inner.T)
-    turned = (white - location) @ np.linalg.solve(root, np.eye(dim)).T @ vectors
-    weights = 1.0 / (1.0 + np.square(turned).sum(1))
+    turned = (white - location) @ (np.linalg.inv(root).T @ vectors)
+    weights = 1.0 / (1.0 + np.einsum("na,na->n", turned, turned))
     skewness = weights @ turned**3
     return shift, root @ (vectors * np.where(skewness < 0.0, -1.0, 1.0))
 
@@ -184,8 +184,7 @@ def _robust(white: FloatArray) -> tuple[FloatArray, FloatArray]:
         gaps = white - location
         weights = (1.0 + dim) / (1.0 + _distances_sq(gaps, scatter))
         location = weights @ white / weights.sum()
-        gaps = white - location
-        renewed = (weights[:, None] * gaps).T @ gaps / n_samples
+        renewed = (weights[:, None] * gaps).T @ (white - location) / n_samples
         renewed = 0.5 * (renewed + renewed.T)
         spread = np.linalg.eigvalsh(renewed)
         # More points in one place than a scatter allows: it shrinks to nothing.
@@ -196,7 +195,9 @@ def _robust(white: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _distances_sq(gaps: FloatArray, scatter: FloatArray) -> FloatArray:
-    return np.square(np.linalg.solve(np.linalg.cholesky(scatter), gaps.T)).sum(0)
+    framed = gaps @ np.linalg.inv(np.linalg.cholesky(scatter)).T
+    squares: FloatArray = np.einsum("na,na->n", framed, framed)
+    return squares
 
 
 def _near(gaps: FloatArray, scatter: FloatArray) -> NDArray[np.bool_]:
