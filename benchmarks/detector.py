@@ -10,13 +10,14 @@ from __future__ import annotations
 import argparse
 import ast
 import hashlib
+import math
 import os
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from shutil import which
@@ -28,8 +29,10 @@ from sklearn.mixture import GaussianMixture
 from benchmarks.detector_table import print_tables
 from study.config import MixtureConfig, ModelConfig, TrainingConfig
 from study.data.mixture import draw_mixture, draw_training_points
-from study.detection.cloud import n_parameters
+from study.detection.cloud import Cloud, n_parameters, pseudo_count_of
+from study.detection.likelihood_path import climb_supported, k_means
 from study.detection.modes import detect_modes, fit_from_truth
+from study.detection.sight import inspect
 
 ROWS = Path(__file__).with_name("detector_rows.csv")
 DETECTOR = Path(__file__).parents[1] / "study" / "detection"
@@ -37,6 +40,7 @@ N_SAMPLES = 10_000
 CALIBRATION = {10: 100, 5: 40, 15: 40, 20: 40, 3: 40}  # K: data sets
 NOISE_SEEDS = 10
 NOISE_KS = range(5, 31)
+K_MEANS_KS = (*range(4, 21, 2), 25, 30, 35, 40)
 
 MCLUST = """
 suppressMessages(library(mclust))
@@ -54,12 +58,13 @@ cat(time[["elapsed"]], time[["user.self"]], range[best], sprintf("%.6f", bic[bes
 class Job:
     """Some methods on one data set."""
 
-    group: str  # "calibration", "dims", "noise"
+    group: str  # "calibration", "dims", "noise", "networks"
     methods: str  # "fast" (truth, search, scikit-learn), "n_init" or "mclust"
     n_components: int
     dim: int = 3
     n_samples: int = N_SAMPLES
     data_seed: int = 0
+    latent_dim: int = 0  # of a network's; 0 where the points are the mixture's own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +77,9 @@ class Row:
     dim: int
     n_samples: int
     data_seed: int
+    latent_dim: int
+    kl_weight: float = 0.0
+    source: str = "data"
     method: str
     detector_seed: int
     k: int
@@ -81,13 +89,47 @@ class Row:
     fingerprint: str
 
 
-KEY = ["group", "methods", "n_components", "dim", "n_samples", "data_seed"]
+KEY = ["group", "methods", "n_components", "dim", "n_samples", "data_seed", "latent_dim"]
+GROUPS = ["calibration", "dims", "noise", "networks"]
+# (K, D, n, most data sets) beside the calibration's.
+OTHERS = [
+    (10, 2, N_SAMPLES, 10),
+    (10, 5, N_SAMPLES, 10),
+    (10, 8, N_SAMPLES, 10),
+    (10, 16, N_SAMPLES, 5),
+    (10, 32, N_SAMPLES, 5),
+    (10, 64, N_SAMPLES, 3),
+    (10, 3, 1000, 10),
+    (10, 3, 30_000, 10),
+    (50, 3, 50_000, 5),
+    (100, 3, 100_000, 3),
+]
+NETWORK_WIDTHS = (1, 2, 3)
+NETWORK_KL_WEIGHTS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+NETWORK_SEEDS = 4
+
+
+def _sources() -> list[Path]:
+    """Return the modules that the calibrated search consists of: what its roots import."""
+    found: set[Path] = set()
+    left = [DETECTOR / "calibrated.py", DETECTOR / "sight.py"]
+    while left:
+        source = left.pop()
+        if source in found:
+            continue
+        found.add(source)
+        for node in ast.walk(ast.parse(source.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+                paths = [DETECTOR.parents[1] / f"{name.replace('.', '/')}.py" for name in names]
+                left += [path for path in paths if DETECTOR in path.parents and path.exists()]
+    return sorted(found)
 
 
 def fingerprint() -> str:
     """Return a hash of the detector's code, comments and docstrings left out."""
     digest = hashlib.sha256()
-    for source in sorted(DETECTOR.rglob("*.py")):
+    for source in _sources():
         tree = ast.parse(source.read_text())
         for node in ast.walk(tree):
             documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
@@ -110,24 +152,21 @@ def plan(data_sets: int | None, components: list[int], groups: list[str]) -> Ite
         for k, seed in in_turn:
             yield Job(group="calibration", methods="fast", n_components=k, data_seed=seed)
     if "dims" in groups:
-        for dim, n_samples in (
-            (2, N_SAMPLES),
-            (5, N_SAMPLES),
-            (8, N_SAMPLES),
-            (3, 1000),
-            (3, 30_000),
-        ):
-            for seed in range(min(data_sets or 10, 10)):
+        for k, dim, n_samples, most in OTHERS:
+            for seed in range(min(data_sets or most, most)):
                 yield Job(
                     group="dims",
                     methods="fast",
-                    n_components=10,
+                    n_components=k,
                     dim=dim,
                     n_samples=n_samples,
                     data_seed=seed,
                 )
     if "noise" in groups:
         yield Job(group="noise", methods="fast", n_components=10)
+    if "networks" in groups:
+        for latent_dim in NETWORK_WIDTHS:
+            yield Job(group="networks", methods="fast", n_components=10, latent_dim=latent_dim)
     slow = ["n_init", "mclust"] if "calibration" in groups else []
     for k, seed in in_turn:
         for methods in slow:
@@ -138,6 +177,8 @@ def run_job(job: Job) -> list[Row]:
     """Measure a job."""
     if job.group == "noise":
         return _measure_noise(job)
+    if job.group == "networks":
+        return _measure_networks(job)
     config = MixtureConfig(n_components=job.n_components, dim=job.dim, n_samples=job.n_samples)
     mixture = draw_mixture(config, job.data_seed)
     points, _ = draw_training_points(config, mixture, job.data_seed)
@@ -149,13 +190,13 @@ def run_job(job: Job) -> list[Row]:
         return [_finished(job, "mclust", k, bic, wall_s, cpu_s)]
 
     def from_truth() -> tuple[int, float]:
-        _, log_likelihood = fit_from_truth(points, mixture)
-        price = n_parameters(job.n_components, job.dim) * np.log(job.n_samples)
-        return job.n_components, float(price - 2.0 * log_likelihood)
+        fitted, log_likelihood = fit_from_truth(points, mixture)
+        price = n_parameters(len(fitted.weights), job.dim) * np.log(job.n_samples)
+        return len(fitted.weights), float(price - 2.0 * log_likelihood)
 
     return [
         _row(job, "truth", from_truth),
-        _row(job, "search", lambda: _search(points)),
+        _row(job, "search", lambda: _search(points, k_max=max(40, 6 * job.n_components // 5))),
         _row(job, "sklearn", lambda: _sklearn(points, ks)),
     ]
 
@@ -166,7 +207,7 @@ def candidate_range(n_components: int) -> range:
 
 
 def _measure_noise(job: Job) -> list[Row]:
-    points = _vae_samples(job)
+    points = _draw_networks(replace(job, latent_dim=2), (1.0,))[0]["samples"]
     rows = []
     for seed in range(NOISE_SEEDS):
         rows.append(_row(job, "search", lambda s=seed: _search(points, seed=s), seed))
@@ -176,9 +217,9 @@ def _measure_noise(job: Job) -> list[Row]:
     return rows
 
 
-def _vae_samples(job: Job) -> np.ndarray:
-    """Train the original's autoencoder and draw from the density it defines."""
-    # Imported here: only this job needs the trainer.
+def _draw_networks(job: Job, kl_weights: tuple[float, ...]) -> list[dict[str, np.ndarray]]:
+    """Train the original's autoencoder at some KL weights; draw decoder means and samples."""
+    # Imported here: only these jobs need the trainer.
     from study.training.fitted import Member
     from study.training.generate import draw_means, draw_samples
     from study.training.train import train
@@ -186,17 +227,52 @@ def _vae_samples(job: Job) -> np.ndarray:
     config = MixtureConfig(n_samples=job.n_samples)
     points, _ = draw_training_points(config, draw_mixture(config, job.data_seed), job.data_seed)
     trained = train(
-        points[None],
-        [Member(data_seed=job.data_seed, init_seed=0)],
-        model=ModelConfig(),
+        np.repeat(points[None], len(kl_weights), axis=0),
+        [Member(data_seed=job.data_seed, init_seed=0, kl_weight=beta) for beta in kl_weights],
+        model=ModelConfig(latent_dim=job.latent_dim),
         training=TrainingConfig(checkpoints=100),
     )
-    means = draw_means(trained.fitted, 0, n_samples=job.n_samples, sample_seed=0)
-    return draw_samples(trained.fitted, 0, means, sample_seed=0)
+    drawn = []
+    for index in range(len(kl_weights)):
+        means = draw_means(trained.fitted, index, n_samples=job.n_samples, sample_seed=0)
+        samples = draw_samples(trained.fitted, index, means, sample_seed=0)
+        drawn.append({"means": means, "samples": samples})
+    return drawn
 
 
-def _search(points: np.ndarray, *, seed: int = 0) -> tuple[int, float]:
-    count = detect_modes(points, protocol="calibrated", seed=seed)
+def _measure_networks(job: Job) -> list[Row]:
+    """Count what networks draw, by several seeds of the search and from k-means."""
+    rows = []
+    for beta, drawn in zip(
+        NETWORK_KL_WEIGHTS, _draw_networks(job, NETWORK_KL_WEIGHTS), strict=True
+    ):
+        for source, points in drawn.items():
+            found = [
+                _row(job, "search", lambda p=points, s=seed: _search(p, seed=s), seed)
+                for seed in range(NETWORK_SEEDS)
+            ]
+            found.append(_row(job, "k_means", lambda p=points: _from_k_means(p)))
+            rows += [replace(row, kl_weight=beta, source=source) for row in found]
+    return rows
+
+
+def _from_k_means(points: np.ndarray) -> tuple[int, float]:
+    """Climb the search's own objective from one k-means start for each of some k."""
+    sight = inspect(points)
+    cloud = Cloud(sight.white, pseudo_count=pseudo_count_of(len(points)))
+    best = (0, math.inf)
+    for k in K_MEANS_KS:
+        start = cloud.from_labels(k_means(cloud.points, k, np.random.default_rng(k)))
+        end, _, _ = climb_supported(cloud, start, k_min=1, tol_nats=0.05, max_iter=500)
+        log_likelihood = end.log_likelihood - cloud.n_samples * sight.whitening.log_volume
+        size = len(end.mixture.weights)
+        bic = n_parameters(size, sight.dim) * np.log(cloud.n_samples) - 2.0 * log_likelihood
+        best = min(best, (size, float(bic)), key=lambda pair: pair[1])
+    return best
+
+
+def _search(points: np.ndarray, *, seed: int = 0, k_max: int = 40) -> tuple[int, float]:
+    count = detect_modes(points, protocol="calibrated", seed=seed, k_max=k_max)
     return count.k, float(count.bic.min())
 
 
@@ -258,6 +334,9 @@ def read_rows(path: Path) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame(columns=list(Row.__dataclass_fields__))
     rows = pd.read_csv(path, dtype={"fingerprint": str}, keep_default_na=False)
+    for name, value in (("latent_dim", 0), ("kl_weight", 0.0), ("source", "data")):
+        if name not in rows:
+            rows.insert(rows.columns.get_loc("method"), name, value)
     return rows[(rows.fingerprint == "") | (rows.fingerprint == fingerprint())]
 
 
@@ -300,8 +379,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--groups",
         nargs="+",
-        default=["calibration", "dims", "noise"],
-        choices=["calibration", "dims", "noise"],
+        default=GROUPS,
+        choices=GROUPS,
     )
     parser.add_argument(
         "--methods",

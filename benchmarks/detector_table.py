@@ -28,8 +28,13 @@ def print_tables(rows: pd.DataFrame) -> None:
         print(noise_table(noise).to_markdown(index=False))
     dims = rows[rows.group == "dims"]
     if len(dims):
-        print("\nOther dimensions and sizes, K = 10 (k* is not to be compared across rows)\n")
-        print(calibration_table(dims, by=["dim", "n_samples"]).to_markdown(index=False))
+        print("\nOther dimensions and sizes (k* is not to be compared across rows)\n")
+        by = ["n_components", "dim", "n_samples"]
+        print(calibration_table(dims, by=by).to_markdown(index=False))
+    networks = rows[rows.group == "networks"]
+    if len(networks):
+        print("\nNetworks: BIC above the best that any method or seed found; the cap is 40\n")
+        print(network_table(networks).to_markdown(index=False))
     missing = [METHODS[m] for m in METHODS if not (rows.method == m).any()]
     if missing:
         print("\nNot measured:", ", ".join(missing))
@@ -109,6 +114,38 @@ def noise_table(rows: pd.DataFrame) -> pd.DataFrame:
                 "bic_mean": round(float(part.bic.mean()), 1),
                 "bic_sd": round(float(part.bic.std()), 1),
                 "seconds": round(float(part.cpu_s.median()), 2),
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def network_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return one line per network and source: the search's seeds against the best of all.
+
+    Parameters
+    ----------
+    rows : DataFrame
+
+    Returns
+    -------
+    DataFrame
+        best_k: k of the lowest BIC; k: seed 0's; gap: seed 0's BIC above the lowest; worst: that
+        of the worst seed; k_means: that of the best k-means start; seconds: median of a search.
+    """
+    lines = []
+    for key, part in rows.groupby(["source", "latent_dim", "kl_weight"], sort=False):
+        search, best = part[part.method == "search"], part.loc[part.bic.idxmin()]
+        first = search[search.detector_seed == 0].iloc[0]
+        others = part[part.method == "k_means"]
+        lines.append(
+            dict(zip(["source", "width", "kl_weight"], key, strict=True))
+            | {
+                "best_k": int(best.k),
+                "k": int(first.k),
+                "gap": round(float(first.bic - best.bic), 1),
+                "worst": round(float(search.bic.max() - best.bic), 1),
+                "k_means": round(float(others.bic.min() - best.bic), 1),
+                "seconds": round(float(search.cpu_s.median()), 2),
             }
         )
     return pd.DataFrame(lines)
