@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from analysis.frames import summary
 from analysis.frames.excess import certainty_by_cell, excess_by_cell
 from analysis.load import Results
-from analysis.tables.table import NotTabulated, Table, cell_columns, estimate_text, p_text
+from analysis.tables.table import (
+    NotTabulated,
+    Table,
+    cell_columns,
+    decimal,
+    estimate_text,
+    p_text,
+    share_text,
+)
 from analysis.wording import notes as captions
 from analysis.wording.names import source_name
 
@@ -27,10 +37,10 @@ def excess(results: Results) -> Table:
         raise NotTabulated("no finished trial has a count of its samples and of its control")
     shown = cell_columns(frame, results.manifest.factors)
     shown["counted"] = frame["count"].map(COUNT_NAMES)
-    shown["samples"] = frame["samples"].map("{:.1f}".format)
-    shown["control"] = frame["control"].map("{:.1f}".format)
+    shown["samples"] = [decimal(value, digits=1) for value in frame["samples"]]
+    shown["control"] = [decimal(value, digits=1) for value in frame["control"]]
     shown["samples less control"] = [estimate_text(row, digits=1) for _, row in frame.iterrows()]
-    shown["P(> control)"] = frame["superiority"].map("{:.2f}".format)
+    shown["P(> control)"] = [decimal(value) for value in frame["superiority"]]
     shown["p"] = frame["p_value"].map(p_text)
     shown["data seeds"] = frame["n_data"].astype(str)
     has_modes = frame["count"].eq("modal_modes_samples").any()
@@ -56,17 +66,15 @@ def certainty(results: Results) -> Table:
     shown = cell_columns(frame, results.manifest.factors)
     shown["source"] = frame["source"].map(source_name)
     shown["counts"] = frame["n_counts"].astype(str)
-    shown["k* {set}"] = [f"{r.k:.1f} {{{r.set_low:.1f} to {r.set_high:.1f}}}" for r in rows]
-    shown["set of one"] = [f"{r.share_sure:.0%}" for r in rows]
-    shown["singular BIC"] = [f"{r.sbic_k:.1f}" for r in rows]
-    shown["epsilon-BIC"] = [f"{r.ebic_k:.1f}" for r in rows]
-    shown["gave up"] = [f"{r.share_stopped:.0%}" for r in rows]
-    shown["ties"] = [f"{r.share_ties:.0%}" for r in rows]
+    shown["k* {set}"] = [_set_text(r) for r in rows]
+    shown["set of one"] = [share_text(r.share_sure) for r in rows]
+    shown["singular BIC"] = [decimal(r.sbic_k, digits=1) for r in rows]
+    shown["epsilon-BIC"] = [decimal(r.ebic_k, digits=1) for r in rows]
+    shown["gave up"] = [share_text(r.share_stopped) for r in rows]
+    shown["ties"] = [share_text(r.share_ties) for r in rows]
     if frame["n_gaps"].any():
         shown["gap to the best seed"] = [_gap_text(r) for r in rows]
-        shown["k* of the best seed"] = [
-            "-" if np.isnan(r.k_best) else f"{r.k_best:.1f}" for r in rows
-        ]
+        shown["k* of the best seed"] = [decimal(r.k_best, digits=1) for r in rows]
     return Table(
         "How sure the counts are",
         "Means over counts by the calibrated protocol. Set: the smallest and the largest k whose "
@@ -77,6 +85,13 @@ def certainty(results: Results) -> Table:
         frame,
         shown,
     )
+
+
+def _set_text(row: Any) -> str:
+    text = decimal(row.k, digits=1)
+    if not np.isfinite([row.k, row.set_low, row.set_high]).all():
+        return text
+    return f"{text} {{{row.set_low:.1f} to {row.set_high:.1f}}}"
 
 
 def _gap_text(row: object) -> str:

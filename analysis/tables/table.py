@@ -79,6 +79,11 @@ def decimal(value: float, *, digits: int = 2) -> str:
     return f"{value:.{digits}f}" if np.isfinite(value) else "-"
 
 
+def share_text(value: float) -> str:
+    """Write a share as a percentage; a dash where there is none."""
+    return f"{value:.0%}" if np.isfinite(value) else "-"
+
+
 def estimate_text(row: pd.Series | Mapping[str, Any], *, digits: int = 2) -> str:
     """Write an estimate with its interval: "1.82 [1.75, 1.90]"; a dash where there is none."""
     if row["interval"] == "constant":
