@@ -76,7 +76,7 @@ def test_answer_puts_denominators_and_ceiling_first(results: Results) -> None:
     assert sentences[0] == "147 of 150 planned trials finished; 3 failed."
     assert "147 of 147 trials (100%) stop at the largest k tried, 14" in sentences[1]
     assert sentences[2].startswith("On true data themselves, mean coverage is")
-    assert any("sign-flip p = 0.002" in sentence for sentence in sentences)
+    assert any("adjusted p = 0.002" in sentence for sentence in sentences)
     assert "nan" not in " ".join(sentences)
 
 
