@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from study.results import ResultsError, config_fields, open_folder, read_table
+from study.results import ResultsError, check_lineage, config_fields, open_folder, read_table
 
 _SEEDS = ("data_seed", "init_seed", "sample_seed")
 # How a column of its own is said, which is not what it is.
@@ -88,7 +88,9 @@ def load_manifest(path: str | Path) -> Manifest:
     ResultsError
         There is no manifest, or it has another schema version.
     """
-    raw = open_folder(path).read_manifest()
+    folder = open_folder(path)
+    check_lineage(folder)
+    raw = folder.read_manifest()
     return Manifest(
         name=str(raw.get("name", Path(path).name)),
         question=str(raw.get("question", "")),

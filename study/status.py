@@ -26,6 +26,7 @@ from study.execution.exit_status import ExitStatus
 from study.plugins import PluginError, add_option, load_plugins
 from study.results import WELL_ENDED, finished_ids, printable, read_table
 from study.results.folder import ResultsError, ResultsFolder, open_folder, whole_location
+from study.results.lineage import check_lineage
 from study.results.lock import LEASE_S
 from study.results.record import drop_doubles
 
@@ -95,6 +96,7 @@ def read_status(folder: ResultsFolder) -> Status:
     ResultsError
         The folder cannot be read.
     """
+    check_lineage(folder)
     name = str(folder.read_manifest().get("name", ""))
     # The writer first: a run that ends meanwhile is then at worst called running once more.
     writers = read_writers(folder)

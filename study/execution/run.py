@@ -41,6 +41,7 @@ from study.results import (
 )
 from study.results.compaction import compact
 from study.results.folder import first_line, join_location, whole_location
+from study.results.lineage import check_lineage, record_run
 from study.results.lock import LEASE_S, LOCK_NAME, Holder, Lease, LockedError, hold
 from study.results.provenance import provenance
 from study.results.repair import incomplete_ids, remove_strays, set_damaged_aside
@@ -333,6 +334,7 @@ def _run_alone(current: SweepRun, lease: Lease) -> int:
 
 def repair_folder(folder: ResultsFolder) -> None:
     """Put a folder right before a run, saying what was wrong."""
+    check_lineage(folder)
     remove_strays(folder)
     for problem in set_damaged_aside(folder):
         warn(f"{problem}; it was moved to damaged/, and what it held runs again")
@@ -432,6 +434,8 @@ def on_ray(
     # Ray reads its environment when it is imported, and --help must not wait for it.
     from study.execution.executor import Executor
     from study.execution.ray_session import own_folder, ray_session
+
+    record_run(current.folder, share=str(current.options.shard) if current.options.shard else None)
 
     how = (
         f"joining Ray at {address}"

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from study.results.folder import (
         open_folder as open_folder,
     )
+    from study.results.lineage import (
+        check_lineage as check_lineage,
+    )
     from study.results.plain_text import (
         printable as printable,
     )
@@ -130,6 +133,7 @@ _MODULES = {
         "join_location",
         "open_folder",
     ),
+    "lineage": ("check_lineage",),
     "plain_text": ("printable",),
     "provenance": ("timestamp",),
     "record": (
@@ -174,6 +178,7 @@ __all__ = [
     "Endpoint",
     "ResultsError",
     "ResultsFolder",
+    "check_lineage",
     "config_fields",
     "count_columns",
     "endpoint",

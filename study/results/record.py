@@ -7,6 +7,7 @@ A results folder holds, for a sweep called NAME::
     results/NAME/parts/TABLE/ID.parquet  rows of one stack, written when the stack ends
     results/NAME/TABLE.parquet           the same rows, compacted when the sweep ends
     results/NAME/weights/ID.parquet      trained weights, packed without pickle, never compacted
+    results/NAME/runs/ID.json            a run, and which it found before it (`lineage`)
     results/NAME/lock.json               who is writing, while somebody is (`lock`)
     results/NAME/damaged/                files that were not whole, set aside (`repair`)
 
