@@ -28,7 +28,9 @@ FAULTS = int(os.environ.get("FAULTS", "20"))
 TABLES = ("trials", "controls", "curves", "counts", "components", "recall", "outside", "points")
 # When, in which stack and how fast: all else must be equal.
 CIRCUMSTANCES = ("stack_id", "train_s", "count_s", "endpoints_s", "finished_at", "dirty")
-ALLOWED = re.compile(r"manifest\.json|[a-z]+\.parquet|weights/[0-9a-f]{16}\.parquet")
+ALLOWED = re.compile(
+    r"manifest\.json|[a-z]+\.parquet|weights/[0-9a-f]{16}\.parquet|runs/[0-9a-f]{16}\.json"
+)
 TINY = """
 name: tiny
 question: Is anything lost?
