@@ -1,4 +1,4 @@
-"""Where the likelihood has no bound of its own: counts hold still, and no plain start is better."""
+"""Where the likelihood has no bound of its own: counts hold still, no plain start is better."""
 
 from __future__ import annotations
 
