@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -76,21 +75,12 @@ def _weights(trials: Sequence[Trial], size: int) -> dict[tuple[str, str], np.nda
 
 def _train(stack: Stack) -> Any:
     from study.data.data_set import draw_data_set
-    from study.training.fitted import Member
     from study.training.train import train_checkpoints
+    from study.trial.models import member_of
 
     leads = [group[0] for group in stack.trainings]
     points = [draw_data_set(lead.mixture, lead.data_seed, 100).training for lead in leads]
-    names = {field.name for field in dataclasses.fields(Member)}
-    members = [
-        Member(
-            **{
-                name: getattr(lead, name) if hasattr(lead, name) else getattr(lead.training, name)
-                for name in names
-            }
-        )
-        for lead in leads
-    ]
+    members = [member_of(lead) for lead in leads]
     steps = train_checkpoints(
         np.stack(points), members, model=leads[0].model, training=leads[0].training
     )

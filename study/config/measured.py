@@ -39,6 +39,8 @@ def why_unmeasured(name: str, cell: Cell) -> str | None:
 
     if name in FIT_ENDPOINTS:
         return _lacking(cell.detection, ("samples",))
+    if name == "fkl_ess_min" and cell.model.latent_dim == 1:
+        return "with model.latent_dim 1 the forward KL is integrated, not drawn"
     if name == "control_gap":
         return _lacking(cell.detection, ("data",), ("calibrated",))
     if name in _gaps():

@@ -18,10 +18,12 @@ The seeds that name a stream, by purpose:
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 Purpose = Literal[
     "mixture",
@@ -113,6 +115,9 @@ def torch_generator(
     -------
     torch.Generator
     """
+    # Not at the top: data are drawn where nothing is trained, too.
+    import torch
+
     generator = torch.Generator(device=device)
     seed = seed_sequence(purpose, *indices).generate_state(1, np.uint64)[0]
     return generator.manual_seed(int(seed))
