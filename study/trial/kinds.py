@@ -115,7 +115,7 @@ def _checked_state(trial: Trial, found: Any) -> dict[str, np.ndarray]:
         raise TypeError(
             f"{trial.model.kind}.fit: must return a dict of arrays; found {type(found).__name__}"
         )
-    state = {str(name): np.ascontiguousarray(values) for name, values in found.items()}
+    state = {str(name): np.asarray(values, order="C") for name, values in found.items()}
     objects = [name for name, values in state.items() if values.dtype.hasobject]
     if objects:
         raise TypeError(f"{trial.model.kind}.fit: {objects[0]} is not an array of plain numbers")

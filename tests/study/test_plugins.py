@@ -86,10 +86,10 @@ class Halves(Generator):
     def fit(self, points, seeds, options, training):
         for epoch in range(training.epochs):
             yield 1.0 / (epoch + 1)
-        return {"points": points}
+        return {"points": points, "shift": np.array(0.1)}
 
     def sample(self, state, n_samples, rng):
-        return state["points"][rng.integers(len(state["points"]), size=n_samples)] + 0.1
+        return state["points"][rng.integers(len(state["points"]), size=n_samples)] + state["shift"].item()
 """
 SWEEP = """
 name: ring
@@ -277,7 +277,7 @@ def test_a_kind_is_trained_stored_and_measured(tmp_path: Path) -> None:
     assert row.get("recon") is None
     assert row["k_samples_calibrated"] >= 1
     assert [curve["loss"] for curve in tables["curves"]] == [1.0, 0.5]
-    assert [weights["name"] for weights in tables["weights"]] == ["points"]
+    assert [weights["name"] for weights in tables["weights"]] == ["points", "shift"]
     for name, rows in tables.items():
         to_table(name, rows)
     again = run_again(kind_trial())["trials"].to_pylist()[0]
@@ -288,10 +288,10 @@ def test_a_kind_is_trained_stored_and_measured(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "status", "message"),
     [
-        (('{"points": points}', '{"points": points * np.nan}'), "diverged", "NaN or infinity in"),
+        (('"points": points', '"points": points * np.nan'), "diverged", "NaN or infinity in"),
         (("1.0 / (epoch + 1)", "np.inf"), "diverged", "NaN or infinity in epoch 1"),
         (("yield 1.0", "import time; time.sleep(0.2); yield 1.0"), "timeout", "timeout_min"),
-        (('{"points": points}', '{"points": points[:, :1]}'), "failed", "must return an array"),
+        (('"points": points', '"points": points[:, :1]'), "failed", "must return an array"),
     ],
 )
 def test_a_kind_that_does_not_end_well_is_a_row(
