@@ -213,7 +213,8 @@ def test_every_encoding_shows_names_and_questions(
 def test_a_sweep_outlives_its_screen(tmp_path: Path, place: str) -> None:
     """The same on Ray, where Tune's callbacks print."""
     file = _sweep_file(tmp_path)
-    tiny = "mixture.n_samples=300 model.hidden=[8] detection.n_samples=200 detection.k_max=4"
+    tiny = "mixture.n_samples=200 mixture.n_components=3 model.hidden=[8]"
+    tiny += " detection.n_samples=100 detection.k_max=4 detection.sources=[data,means]"
     fixed = " ".join(f"--set {word}" for word in tiny.split())
     words = f"study.sweep {file} --workers 1 --json --results {tmp_path}/results {fixed}"
     found, errors = _end(f"{words} {place}")
