@@ -45,7 +45,7 @@ from analysis.statistics.hypotheses import EXACT_CLUSTERS, RANDOM_FLIPS, sign_pa
 from analysis.statistics.intervals import FloatArray, floats, resample_weights
 from study.endpoints.design import smallest_p
 
-N_BOOTSTRAP = 4999
+N_BOOTSTRAP = 1999
 # Below this share of the variance a resample has none but rounding.
 _NO_SPREAD = 1e-12
 
@@ -265,7 +265,7 @@ class _Rows:
 
 
 def _parts(draws: FloatArray, n_tests: int) -> Iterator[FloatArray]:
-    size = max(1, 2_000_000 // max(n_tests, 1))
+    size = max(1, 400_000 // max(n_tests, 1))
     for start in range(0, len(draws), size):
         yield draws[start : start + size]
 
