@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,13 @@ from study.config.checks import min_points
 from study.detection.calibrated import search_path
 from study.detection.cloud import Cloud, FloatArray, Mixture, n_parameters, pseudo_count_of
 from study.detection.criteria import contrast_errors
+from study.detection.families import (
+    FEWEST_POINTS,
+    Family,
+    FamilySearch,
+    find_units,
+    n_family_parameters,
+)
 from study.detection.likelihood_path import RISES, climb_supported
 from study.detection.sight import Sight, inspect
 from study.detection.whitening import Whitening
@@ -108,6 +116,10 @@ class ModeCount:
         meaning below the lattice's width, and a count may follow the lattice.
     notes : tuple of str
         What a reader of the count should know of the points, in whole sentences.
+    family : str
+        Covariances of the mixtures: "full", or another of `study.detection.families`.
+    family_bic : dict of str to float
+        The lowest BIC of each family that was fitted.
     """
 
     k: int
@@ -129,6 +141,8 @@ class ModeCount:
     n_null: int = 0
     has_ties: bool = False
     notes: tuple[str, ...] = ()
+    family: str = "full"
+    family_bic: dict[str, float] = field(default_factory=dict)
 
     @property
     def at_ceiling(self) -> bool:
@@ -144,6 +158,7 @@ def detect_modes(
     k_max: int = 40,
     restarts: int = 1,
     seed: int = 0,
+    families: Sequence[Family] = ("full",),
 ) -> ModeCount:
     """Count the modes of a point set by BIC over Gaussian mixtures.
 
@@ -160,6 +175,9 @@ def detect_modes(
         Independent over-fitted starts of the calibrated protocol.
     seed : int
         Seeds the calibrated protocol.
+    families : sequence of str
+        Covariances that the calibrated protocol fits: "full", "diagonal", "spherical", "tied"
+        (`study.detection.families`). With more than one, BIC chooses among them beside k.
 
     Returns
     -------
@@ -168,8 +186,8 @@ def detect_modes(
     Raises
     ------
     ValueError
-        When points are not a finite (n, D) array, are too few for k_min components, or the range
-        or number of restarts is not possible.
+        When points are not a finite (n, D) array, are too few for k_min components or for a
+        family, or the range, the number of restarts or the families are not possible.
     """
     started = time.perf_counter()
     cloud = _checked(points)
@@ -183,12 +201,98 @@ def detect_modes(
         if protocol == "original":
             return _count_original(cloud, started)
         sight = inspect(cloud)
-        return _count_calibrated(sight, k_min, k_max, restarts, seed, started)
+        _check_families(families, sight, cloud)
+        counts = [
+            _count_calibrated(sight, k_min, k_max, restarts, seed, started)
+            if family == "full"
+            else _count_family(family, sight, cloud, (k_min, k_max), seed, started)
+            for family in families
+        ]
     except np.linalg.LinAlgError:
         raise ValueError(
             "points: covariances are singular to working precision (standard deviations "
             f"{np.array2string(cloud.std(axis=0), precision=3)}); drop far outliers"
         ) from None
+    best = min(counts, key=lambda count: float(count.bic.min()))
+    lowest = {count.family: float(count.bic.min()) for count in counts}
+    elapsed = time.perf_counter() - started
+    return replace(best, family_bic=lowest, wall_time_s=elapsed)
+
+
+def _check_families(families: Sequence[Family], sight: Sight, cloud: FloatArray) -> None:
+    """Refuse families that do not exist or that these points do not allow."""
+    if not families or not set(families) <= set(get_args(Family)):
+        raise ValueError(f"families: must be some of {get_args(Family)}, got {tuple(families)}")
+    if tuple(families) == ("full",) or not sight.whitening.n_null:
+        return
+    dim = cloud.shape[1]
+    if sight.n_distinct <= dim and "full" in families:
+        raise ValueError(
+            f"families: {sight.n_distinct} distinct points in {dim} dimensions are too few for "
+            f"full covariances, which take {dim + 1}; leave full out or draw more points"
+        )
+    if set(families) - {"full", "tied"} and sight.n_distinct > dim:
+        raise ValueError(
+            f"families: the points vary in {sight.dim} of {dim} directions only, where "
+            "likelihoods of full and of other covariances have nothing in common; project the "
+            "points or ask for full alone"
+        )
+
+
+def _count_family(
+    family: str,
+    sight: Sight,
+    cloud: FloatArray,
+    k_range: tuple[int, int],
+    seed: int,
+    started: float,
+) -> ModeCount:
+    """Count with covariances of another family than full."""
+    k_min, k_max = k_range
+    k_cap = min(k_max, sight.n_distinct // FEWEST_POINTS)
+    if k_cap < k_min:
+        raise ValueError(
+            f"points: {sight.n_distinct} distinct points allow at most {k_cap} {family} "
+            f"components, k_min is {k_min}; draw more points or lower k_min"
+        )
+    units = find_units(family, cloud, sight)
+    search = FamilySearch(
+        family, units.white, np.random.default_rng(seed), k_min=k_min, k_max=k_cap
+    )
+    search.run()
+    ks = np.array(sorted(search.fits))
+    fits = [search.fits[k] for k in ks.tolist()]
+    log_likelihood = np.array([fit.log_likelihood for fit in fits])
+    log_likelihood -= len(cloud) * units.log_volume
+    n_free = np.array([n_family_parameters(family, k, search.dim) for k in ks.tolist()])
+    bic = n_free * np.log(len(cloud)) - 2.0 * log_likelihood
+    at = int(bic.argmin())
+    is_last = at == len(ks) - 1
+    weights, means, covariances = units.to_data(fits[at])
+    return ModeCount(
+        k=int(ks[at]),
+        ks=ks,
+        log_likelihood=log_likelihood,
+        bic=bic,
+        icl=bic + 2.0 * np.array([fit.entropy for fit in fits]),
+        contrast_errors=contrast_errors(
+            len(fits), at, lambda place: search.log_densities(fits[place])
+        ),
+        converged=np.array([fit.converged for fit in fits]),
+        at_k_max=bool(is_last and ks[-1] == k_max),
+        at_cap=bool(is_last and ks[-1] == k_cap < k_max),
+        stopped=bool(ks[-1] < k_cap and at >= len(ks) - RISES),
+        at_floor=at == 0 and ks[0] > 1,
+        n_repairs=0,
+        fitted=FittedMixture(weights, means, covariances),
+        n_iterations=search.n_iterations,
+        wall_time_s=time.perf_counter() - started,
+        n_distinct=sight.n_distinct,
+        n_null=sight.whitening.n_null if family == "tied" else 0,
+        has_ties=sight.has_ties,
+        notes=sight.notes,
+        family=family,
+    )
 
 
 def _checked(points: FloatArray) -> FloatArray:
