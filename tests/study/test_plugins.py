@@ -89,7 +89,8 @@ class Halves(Generator):
         return {"points": points, "shift": np.array(0.1)}
 
     def sample(self, state, n_samples, rng):
-        return state["points"][rng.integers(len(state["points"]), size=n_samples)] + state["shift"].item()
+        rows = rng.integers(len(state["points"]), size=n_samples)
+        return state["points"][rows] + state["shift"].item()
 """
 SWEEP = """
 name: ring
