@@ -37,6 +37,10 @@ def guard_output() -> None:
             with contextlib.suppress(OSError):
                 # The lowest free number is this one.
                 os.open(os.devnull, os.O_RDWR)
+    # Python has no stream for a descriptor that was closed when it started, and Ray asks for one.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # as long as we live
     atexit.unregister(_drop_the_rest)
     atexit.register(_drop_the_rest)
 
