@@ -37,7 +37,8 @@ def mode_fates(results: Results) -> pd.DataFrame:
     pandas.DataFrame
         cell, data_seed, component, n_networks, n_recalled, weight, separation (standard deviations
         to the nearest component), variance (geometric mean). Eligible components alone: those with
-        at least 50 expected points. Empty where mixtures are given or no component was stored.
+        at least 50 expected points. Empty where mixtures are given, or of another family than the
+        recipe, or no component was stored.
     """
     return _mode_fates(results).copy()
 
@@ -46,7 +47,8 @@ def mode_fates(results: Results) -> pd.DataFrame:
 def _mode_fates(results: Results) -> pd.DataFrame:
     columns = [*_KEYS, "n_networks", "n_recalled", *TRAITS]
     done = done_trials(results.trials)
-    done = done[done["box_rule"] != "given"]
+    # The truth can be drawn again from the recipe alone.
+    done = done[(done["box_rule"] != "given") & (done["mixture_kind"] == "box")]
     stored = results.components
     if stored.empty or done.empty:
         return pd.DataFrame(columns=columns)
