@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from study.execution.exit_status import ExitStatus
 from study.results import read_table
 
 pytestmark = pytest.mark.timeout(900)
@@ -98,7 +99,9 @@ def test_plugins_are_swept_resumed_counted_again_verified_and_reported(tmp_path:
     hint = "ring.sd: no such field; the fields of a plug-in need --plugin FILE.py"
     assert hint in without.stderr
 
-    succeed(tmp_path, *sweep, *named, "--limit", "4")
+    # Stopped before the end, which the exit status says.
+    limited = command(tmp_path, *sweep, *named, "--limit", "4")
+    assert limited.returncode == ExitStatus.STOPPED, limited.stdout + limited.stderr
     folder = tmp_path / "results" / "recipes"
     first = read_table(folder, "trials").set_index("trial_id")
     assert len(first) == 4
