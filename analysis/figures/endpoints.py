@@ -39,7 +39,9 @@ def draw_endpoints(results: Results) -> Drawn:
     if others:
         near = near_groups(results, frame, others, MAX_LINES)
         frame = frame.loc[sorted(index for _, rows in near for index in rows.index)]
-        frame = frame.assign(group=frame[others].astype(str).agg(", ".join, axis=1))
+        # A factor that only other kinds of model have is missing here.
+        labels = frame[others].astype("string").fillna("none")
+        frame = frame.assign(group=labels.agg(", ".join, axis=1))
     levels = list(dict.fromkeys(frame["group"])) if others else []
     endpoints = list(dict.fromkeys(frame["endpoint"]))[::-1]
     figure = new_figure(theme.FULL_WIDTH * 1.15, 2.9 + 0.2 * len(levels) / 3)
