@@ -68,12 +68,12 @@ def _load(
 def _load_or_refuse(
     folder: Path, names: tuple[str, ...], sampler: str, *, aim: str = "objective: loss"
 ) -> Sweep | None:
-    """Read a sweep; None if it is refused, which is one line about the sampler."""
+    """Read a sweep; None if it is refused, in one line about the sampler or a grid's size."""
     try:
         return _load(folder, names, sampler, aim=aim)
     except SweepError as error:
         message = str(error)
-    assert "search.sampler" in message
+    assert "search.sampler: " in message or "search.space: has " in message
     assert "\n" not in message
     return None
 
