@@ -50,6 +50,7 @@ def measuring_settings() -> dict[str, Any]:
         "detection_n_samples": detection.n_samples,
         "k_min": detection.k_min,
         "k_max": detection.k_max,
+        "families": default_columns()["families"],
         "restarts": detection.restarts,
         "detection_seed": detection.seed,
     }

@@ -8,7 +8,7 @@ from analysis.frames.outside import outside_by_cell, widened_truths
 from analysis.load import Results
 from analysis.tables.table import NotTabulated, Table, estimate_text
 from analysis.wording import notes as captions
-from analysis.wording.names import cell_text
+from analysis.wording.names import cell_text, ellipsoid_text
 
 
 def outside(results: Results) -> Table:
@@ -26,7 +26,7 @@ def outside(results: Results) -> Table:
     whole = pd.concat([rows, *wider], ignore_index=True)
     shown = whole.pivot(index="model", columns="ellipsoid", values="text")
     shown = shown.loc[list(dict.fromkeys(whole["model"])), levels]
-    shown.columns = [level_text(level) for level in levels]
+    shown.columns = [ellipsoid_text(level) for level in levels]
     dimensions = (
         " Not comparable over dimensions D: the same excess width puts more outside, the more "
         "dimensions there are."
@@ -52,8 +52,3 @@ def _wider_rows(dim: int, levels: list[float], *, named: bool) -> pd.DataFrame:
     tail = f", D = {dim}" if named else ""
     models = [f"the truth, standard deviations x {factor:g}{tail}" for factor in frame["factor"]]
     return frame.assign(model=models, text=frame["mass"].map("{:.3f}".format))
-
-
-def level_text(level: float) -> str:
-    """Write a level: 99.99 %, 1 - 1e-6."""
-    return f"{100 * level:g} %" if level < 0.99995 else f"1 - {1 - level:.0e}".replace("e-0", "e-")

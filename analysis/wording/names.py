@@ -114,3 +114,14 @@ def cell_labels(cells: Sequence[Any]) -> list[str]:
     parts = [cell_text(str(cell)).split(", ") for cell in cells]
     common = set(parts[0]).intersection(*parts) if len(parts) > 1 else set()
     return [", ".join(part for part in own if part not in common) for own in parts]
+
+
+def ellipsoid_text(level: float) -> str:
+    """Write how much of a component an ellipsoid holds.
+
+    Examples
+    --------
+    >>> [ellipsoid_text(level) for level in (0.9, 0.9999, 1 - 1e-6)]
+    ['90 %', '99.99 %', '1 - 1e-6']
+    """
+    return f"{100 * level:g} %" if level < 0.99995 else f"1 - {1 - level:.0e}".replace("e-0", "e-")

@@ -22,6 +22,8 @@ Source = Literal["data", "means", "samples", "codes"]
 # The numbers of components that the original report tried, both ends among them.
 ORIGINAL_RANGE = (5, 14)
 Protocol = Annotated[str, NameIn(PROTOCOLS)]
+# Covariances of the mixtures that the calibrated protocol fits (`study.detection.families`).
+Family = Literal["full", "diagonal", "spherical", "tied"]
 Activation = Literal["relu", "tanh", "gelu", "silu", "elu", "softplus"]
 
 Components = Annotated[int, Interval(ge=1, le=10_000)]
@@ -80,6 +82,10 @@ def _noise_variance(cell: Any) -> float | None:
 
 def _noise_rule(detection: DetectionConfig) -> str:
     return "implied" if detection.noise_variance == "implied" else "given"
+
+
+def _families(detection: DetectionConfig) -> str:
+    return " ".join(name for name in get_args(Family) if name in detection.families)
 
 
 def _hidden(model: ModelConfig) -> str:
@@ -229,6 +235,10 @@ class DetectionConfig:
         Another value measures the same network with other noise; it trains nothing.
     k_min, k_max : int
         Range of the calibrated protocol; a count that reaches the cap k_max is flagged.
+    families : tuple of str
+        Covariances of the mixtures that the calibrated protocol fits; of several, BIC chooses one
+        beside k. "full": any. "diagonal": along the axes. "spherical": the same along every axis.
+        "tied": one for all components.
     restarts : int
         Independent starts of the calibrated protocol.
     seed : int
@@ -250,6 +260,9 @@ class DetectionConfig:
     ] = "implied"
     k_min: Annotated[Components, Column("k_min")] = 1
     k_max: Annotated[Components, Column("k_max")] = 40
+    families: Annotated[tuple[Family, ...], Len(1, 4), Column("families", "str", _families)] = (
+        "full",
+    )
     restarts: Annotated[int, Interval(ge=1, le=1000), Column("restarts")] = 1
     seed: Annotated[Seed, Column("detection_seed")] = 0
     at_checkpoints: bool = False

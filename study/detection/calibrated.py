@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from study.detection.cloud import Cloud, FloatArray, pseudo_count_of
+from study.detection.cloud import Cloud, FloatArray, Mixture, pseudo_count_of
 from study.detection.likelihood_path import NOTABLE_NATS, PathSearch, k_means
 
 # The scout sees this many points; clouds up to 1.5 times as large are searched directly.
@@ -132,6 +132,12 @@ def _scout(path: PathSearch, *, whole: bool) -> None:
     best = scout.best_k()
     first = path.k_min if whole else max(path.k_min, best - 3)
     for k in range(first, min(best + 3, max(scout.fits)) + 1):
-        mixture = scout.fits[k].mixture
-        start = mixture._replace(means=mixture.means + few.centre)
+        start = _moved(scout.fits[k].mixture, few.centre)
         path.offer(start, tol_nats=CARRIED_NATS, max_iter=40 if k >= best - 3 else 10)
+    if not path.fits:
+        # EM on all points took too few of them for some component of every fit.
+        path.begin(_moved(scout.fits[best].mixture, few.centre))
+
+
+def _moved(mixture: Mixture, step: FloatArray) -> Mixture:
+    return mixture._replace(means=mixture.means + step)

@@ -15,15 +15,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from study.detection.cloud import FloatArray, IntArray, pseudo_count_of
 from study.detection.likelihood_path import RISES, k_means
 from study.detection.sight import Sight
-
-Family = Literal["full", "diagonal", "spherical", "tied"]
 
 # EM stops where an iteration gains less (nats), or after so many.
 TOLERANCE_NATS = 0.02

@@ -155,16 +155,16 @@ class PathSearch:
         self.effort += n_iter * k
 
     def overfit(self, labels: IntArray) -> None:
-        """Start the path from labelled points, a component for each label.
+        """Start the path from labelled points, a component for each label."""
+        self.begin(self.cloud.from_labels(labels))
+
+    def begin(self, start: Mixture) -> None:
+        """Take what EM makes of a mixture for the best with its number of components.
 
         Components that end on too few points are left out, and EM goes on with the others.
         """
         end, n_iter, effort = climb_supported(
-            self.cloud,
-            self.cloud.from_labels(labels),
-            k_min=self.k_min,
-            tol_nats=PROPOSAL_NATS,
-            max_iter=60,
+            self.cloud, start, k_min=self.k_min, tol_nats=PROPOSAL_NATS, max_iter=60
         )
         self.n_iterations += n_iter
         self.effort += effort
@@ -387,6 +387,7 @@ class PathSearch:
 
     def finish(self) -> None:
         """Evaluate every fit exactly and repair the path where the likelihood falls with k."""
+        self._fill_gaps()
         for k in sorted(self.fits):
             self._evaluate(k)
             if k == self.k_min:
@@ -400,6 +401,13 @@ class PathSearch:
                 self._evaluate(k)
             if self._gain(k - 1) < 0.0:
                 self._double(k - 1)
+
+    def _fill_gaps(self) -> None:
+        """Merge down to every k between those that have a fit."""
+        for k in range(max(self.fits), self.k_min, -1):
+            if k - 1 not in self.fits:
+                self._tried.pop(("merge", k), None)
+                self.merge_down(k, 1)
 
     def _double(self, k: int) -> None:
         """Take the fit with k for that with k + 1: two equal halves are as likely as the whole."""

@@ -31,12 +31,12 @@ from sklearn.exceptions import ConvergenceWarning
 
 from study.config import ORIGINAL_RANGE
 from study.config.checks import min_points
+from study.config.sections import Family
 from study.detection.calibrated import search_path
 from study.detection.cloud import Cloud, FloatArray, Mixture, n_parameters, pseudo_count_of
 from study.detection.criteria import contrast_errors
 from study.detection.families import (
     FEWEST_POINTS,
-    Family,
     FamilySearch,
     find_units,
     n_family_parameters,

@@ -77,7 +77,7 @@ class _Calibrated(CountingProtocol):
     """The split-and-merge path over a wide range."""
 
     def count(self, points: np.ndarray, detection: DetectionConfig) -> ModeCount:
-        """Count with the settings' range, restarts and seed."""
+        """Count with the settings' range, covariances, restarts and seed."""
         from study.detection.modes import detect_modes
 
         return detect_modes(
@@ -87,6 +87,7 @@ class _Calibrated(CountingProtocol):
             k_max=detection.k_max,
             restarts=detection.restarts,
             seed=detection.seed,
+            families=detection.families,
         )
 
 

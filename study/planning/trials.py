@@ -28,7 +28,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, product
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from study.config import (
     Cell,
@@ -40,7 +40,7 @@ from study.config import (
 )
 from study.config.catalogue import field_columns
 from study.config.cells import make_cell
-from study.config.sections import SEED_KINDS, box_half_width
+from study.config.sections import SEED_KINDS, Family, box_half_width
 from study.plugins import (
     ENDPOINTS,
     GENERATORS,
@@ -283,12 +283,13 @@ def _control_json(detection: DetectionConfig) -> str:
 
 
 def _in_order(detection: DetectionConfig) -> DetectionConfig:
-    """Put sources and protocols in the defaults' order: it makes no difference."""
+    """Name lists whose order makes no difference in one order, each name once."""
     default = DetectionConfig()
     return dataclasses.replace(
         detection,
         sources=tuple(source for source in default.sources if source in detection.sources),
         protocols=tuple(name for name in PROTOCOLS if name in detection.protocols),
+        families=tuple(name for name in get_args(Family) if name in detection.families),
     )
 
 

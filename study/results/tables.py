@@ -295,6 +295,8 @@ _SCHEMAS: dict[str, pa.Schema | Callable[[], pa.Schema]] = {
             ("converged", _BOOL),
             ("selected", _BOOL),
             ("at_ceiling", _BOOL),
+            # Covariances of the fits (`study.detection.families`).
+            ("family", _STR),
         ]
     ),
     "components": pa.schema(

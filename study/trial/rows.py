@@ -115,6 +115,7 @@ def count_rows(
             "converged": bool(converged),
             "selected": int(k) == count.k,
             "at_ceiling": count.at_ceiling,
+            "family": count.family,
         }
         for k, log_likelihood, bic, icl, contrast_error, converged in zip(*columns, strict=True)
     ]

@@ -13,6 +13,7 @@ from analysis.figures import (
     collapse,
     distributions,
     marks,
+    outside,
     paired_counts,
     power,
     rate_distortion,
@@ -23,6 +24,7 @@ from analysis.figures import (
 )
 from analysis.figures.composition import plot_composition
 from analysis.frames import composition, summary, theory
+from analysis.frames.outside import outside_by_cell, widened_truths
 from analysis.load import Results
 
 
@@ -51,6 +53,20 @@ def test_survival_ends_in_a_cross_when_censored(results: Results, ax: Axes) -> N
     assert cross.get_marker() == "X"
     assert cross.get_xdata()[0] == 14
     assert cross.get_ydata()[0] == pytest.approx(frame["survival"].iloc[-1])
+
+
+def test_mass_outside_falls_as_ellipsoids_grow(results: Results, ax: Axes) -> None:
+    frame = outside_by_cell(results)
+    levels = sorted(frame["ellipsoid"].unique())
+    frame = frame[frame["cell"] == "latent_dim=2"]
+    truths = widened_truths(3, levels)
+    outside.plot_outside(frame, truths=truths, colors={"latent_dim=2": "black"}, ax=ax)
+    *wider, measured = (line.get_ydata() for line in ax.lines)
+    assert len(wider) == truths["factor"].nunique()
+    estimates = frame.sort_values("ellipsoid")["estimate"].to_numpy()
+    assert measured == pytest.approx(np.maximum(estimates, outside.SMALLEST_MASS))
+    assert all(np.diff(line).max() <= 0 for line in wider)
+    assert next(text.get_text() for text in ax.get_xticklabels()) == "90 %"
 
 
 def test_parts_add_up_to_the_count(results: Results, ax: Axes) -> None:

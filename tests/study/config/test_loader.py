@@ -234,6 +234,7 @@ def test_defaults_are_the_originals() -> None:
         "detection.n_samples": 10_000,
         "detection.k_min": 1,
         "detection.k_max": 40,
+        "detection.families": ("full",),
         "detection.restarts": 1,
         "detection.seed": 0,
         "detection.at_checkpoints": False,

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
+from study.config import DetectionConfig
 from study.detection.families import FamilySearch, n_family_parameters
 from study.detection.modes import ModeCount, detect_modes
+from study.detection.protocols import count_modes
+from study.trial.rows import count_rows
 
 FAMILIES = ("full", "diagonal", "spherical", "tied")
 
@@ -91,6 +94,15 @@ def test_more_dimensions_than_a_full_covariance_has_points_for() -> None:
     assert (found.family, found.k) == ("spherical", 4)
     with pytest.raises(ValueError, match="160 distinct points in 256 dimensions are too few"):
         count(points, "full", "spherical")
+
+
+def test_the_settings_name_the_families_and_rows_the_chosen_one() -> None:
+    points = clusters("spherical", n_each=60)
+    settings = DetectionConfig(families=("full", "spherical"), protocols=("calibrated",), k_max=6)
+    found = count_modes(points, settings)["calibrated"]
+    assert set(found.family_bic) == {"full", "spherical"}
+    rows = count_rows("t", "samples", "calibrated", epoch=1, count=found)
+    assert {row["family"] for row in rows} == {"spherical"}
 
 
 def test_mistakes_are_named() -> None:

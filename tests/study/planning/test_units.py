@@ -111,6 +111,7 @@ def ids(trial: Trial) -> tuple[str, ...]:
         ({"detection": {"sources": ("data", "means")}}, "trial"),
         ({"detection": {"at_checkpoints": True}}, "trial"),
         ({"detection": {"gap_restarts": 4}}, "trial"),
+        ({"detection": {"families": ("full", "diagonal")}}, "trial control"),
         ({"detection": {"seed": 1}}, "trial control"),
         ({"training": {"timeout_min": 5.0}}, ""),
         ({"cell": "other", "factors": (("epochs", 100),)}, ""),
@@ -118,6 +119,7 @@ def ids(trial: Trial) -> tuple[str, ...]:
         ({"mixture": {"variance": (0.5, 2)}}, ""),
         ({"mixture": {"box": "density"}}, ""),
         ({"detection": {"sources": ("codes", "samples", "means", "data")}}, ""),
+        ({"detection": {"families": ("full", "full")}}, ""),
     ],
 )
 def test_ids_change_by_stage(changes: dict[str, Any], changed: str) -> None:
