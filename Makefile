@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 export OMP_NUM_THREADS ?= 1
+TOGETHER := --numprocesses auto --maxprocesses 4 --dist worksteal
+# Clusters and trained networks are shared by the tests of one file.
+FILES_TOGETHER := --numprocesses auto --maxprocesses 2 --dist loadfile
 
 .PHONY: quickstart test test-all test-faults lint type claims bench
 
@@ -17,16 +20,16 @@ quickstart: $(VENV)/.installed  ## one small sweep and its report, about two min
 	$(RUN) -m analysis.report results/quickstart
 
 test: $(VENV)/.installed  ## the fast tests, under 3 minutes on 2 cores
-	$(RUN) -m pytest -m "not slow" --numprocesses auto --maxprocesses 4 --dist worksteal
+	$(RUN) -m pytest -m "not slow" $(TOGETHER)
 
 test-all: test  ## every test but the faults
 	# A real browser and a real Slurm are tested where they are or can be installed; else skipped.
 	{ command -v chromium && command -v slurmctld; } > /dev/null || \
 	  { [ "$$(id -u)" = 0 ] && apt-get install --yes --quiet chromium slurmctld slurmd; } || true
-	$(RUN) -m pytest -m "slow and not faults"
+	$(RUN) -m pytest -m "slow and not faults" $(FILES_TOGETHER) --durations 40
 
 test-faults: $(VENV)/.installed  ## kills, full disks, outages, poison; FAULTS=200 is the full number
-	$(RUN) -m pytest -m faults
+	$(RUN) -m pytest -m faults $(FILES_TOGETHER) --durations 10
 
 lint: $(VENV)/.installed  ## style, import rules, stale schema
 	$(RUN) -m ruff check .

@@ -49,6 +49,7 @@ def test_the_extra_holds_what_is_heavy() -> None:
     assert {"torch", "ray", "numba"} <= ABSENT
 
 
+@pytest.mark.slow
 def test_what_reads_results_runs(tmp_path: Path) -> None:
     done = without_the_extra(
         ["report", "results/original", "--only", "coverage,T2", "--out", str(tmp_path)],

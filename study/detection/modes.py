@@ -34,6 +34,7 @@ from study.config.checks import min_points
 from study.config.sections import Family
 from study.detection.calibrated import search_path
 from study.detection.cloud import Cloud, FloatArray, Mixture, n_parameters, pseudo_count_of
+from study.detection.compiling import compile_detection
 from study.detection.criteria import contrast_errors
 from study.detection.families import (
     FEWEST_POINTS,
@@ -197,6 +198,7 @@ def detect_modes(
         raise ValueError(f"k_min: need 1 <= k_min <= k_max, got k_min={k_min}, k_max={k_max}")
     if protocol == "calibrated" and restarts < 1:
         raise ValueError(f"restarts: must be at least 1, got {restarts}")
+    compile_detection()
     try:
         if protocol == "original":
             return _count_original(cloud, started)

@@ -432,6 +432,7 @@ def on_ray(
     address = current.options.address
     set_ray_environment(joins=address is not None)
     # Ray reads its environment when it is imported, and --help must not wait for it.
+    from study.execution.compile_ahead import compiling_ahead
     from study.execution.executor import Executor
     from study.execution.ray_session import own_folder, ray_session
 
@@ -448,6 +449,7 @@ def on_ray(
     with (
         heartbeat(current.folder, display.progress, state_name(current.lock_name)),
         own_folder("study-tune-") as scratch,
+        compiling_ahead() if address is None else contextlib.nullcontext(),
         ray_session(
             address,
             n_workers=current.n_workers,

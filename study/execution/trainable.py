@@ -146,6 +146,7 @@ def unit_events(
     """
     # At once, so that the driver knows the process.
     yield {"phase": "starting", "done": False}
+    yield from _compile_reports()
     try:
         if isinstance(unit, ControlBatch):
             yield from _control_reports(unit, folder=folder, n_processes=n_processes)
@@ -154,6 +155,15 @@ def unit_events(
     except OSError as error:
         # Of the writing alone: what the work itself raises has become a row.
         yield {"phase": "finished", "done": True, "unwritten": first_line(error)}
+
+
+def _compile_reports() -> Iterator[dict[str, Any]]:
+    """Say so where the first count waits for a compiler."""
+    from study.detection.compiling import compile_detection, is_detection_compiled
+
+    if not is_detection_compiled():
+        yield {"phase": "compiling, once per machine", "done": False}
+        compile_detection()
 
 
 def _control_reports(

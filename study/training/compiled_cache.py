@@ -1,16 +1,27 @@
-"""Where numba keeps compiled code when the places it would choose cannot be written.
+"""Where compiled code is kept: once per user, source and processor, for every copy of the code.
 
-Numba writes beside the source, else below the user's cache folder, and refuses to compile where it
-can write neither: code on a read-only disk and no home, as in many containers.
+numba keeps it beside the source, so each clone, worktree and job's copy compiles anew, for half a
+minute. Here the key is what the code depends on: the sources of its package, the versions of the
+compilers and the processor. Compiled code is run, so a folder that others can write is not used.
 """
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
+import shutil
+import stat
 import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+# Folders of earlier sources that stay, the latest used first; each takes about 2 MB.
+N_KEPT = 20
+_NAME = "mode-study"
 _PACKAGES = tuple(
     Path(__file__).resolve().parents[1] / package / "compiled"
     for package in ("detection", "training")
@@ -18,50 +29,163 @@ _PACKAGES = tuple(
 
 
 @cache
-def temporary_cache() -> Path | None:
-    """Return a folder of ours for compiled code; None where numba finds a place by itself."""
-    if os.environ.get("NUMBA_CACHE_DIR"):
-        return None
-    beside = (package / "__pycache__" for package in _PACKAGES)
-    if all(map(_can_write, beside)) or _can_write(_users_cache() / "numba"):
-        return None
-    # Compiled code is run: a folder that others can write is not used.
-    place = Path(tempfile.gettempdir()) / f"mode-study-numba-{os.getuid()}"
-    place.mkdir(mode=0o700, exist_ok=True)
-    found = place.stat()
-    if found.st_uid != os.getuid() or found.st_mode & 0o077 or place.is_symlink():
-        place = Path(tempfile.mkdtemp(prefix="mode-study-numba-"))
-    return place
-
-
-def use_writable_cache() -> None:
-    """Tell numba of that folder; before the first function is declared to it."""
-    place = temporary_cache()
-    if place is not None:
-        from numba.core import config
-
-        config.CACHE_DIR = str(place)
+def cache_root() -> Path:
+    """Return NUMBA_CACHE_DIR, the user's cache folder, or a temporary one if that is not ours."""
+    if chosen := os.environ.get("NUMBA_CACHE_DIR"):
+        return Path(chosen)
+    usual = _usual_root()
+    if _make_private(usual):
+        return usual
+    temporary = Path(tempfile.gettempdir()) / f"{_NAME}-numba-{os.getuid()}"
+    return temporary if _make_private(temporary) else Path(tempfile.mkdtemp(prefix=f"{_NAME}-"))
 
 
 def cache_warning() -> str:
-    """Say where compiled code is kept if that is nowhere lasting; empty otherwise."""
-    place = temporary_cache()
-    if place is None:
+    """Say where compiled code is kept if that does not last; empty otherwise."""
+    root, usual = cache_root(), _usual_root()
+    if os.environ.get("NUMBA_CACHE_DIR") or root == usual:
         return ""
     return (
-        f"compiled code is kept in {place} for now, as neither the project's folder nor "
-        f"{_users_cache()} can be written; set NUMBA_CACHE_DIR to keep it"
+        f"compiled code is kept in {root} for now, as {usual} is not a folder that you can write "
+        "and others cannot; set NUMBA_CACHE_DIR to keep it elsewhere"
     )
 
 
-def _users_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+def use_shared_cache() -> None:
+    """Let numba keep the functions of `compiled` packages there; before any is declared to it."""
+    from numba.core import caching, config
+
+    locators = getattr(getattr(caching, "CacheImpl", None), "_locator_classes", None)
+    if locators is None:  # numba has been rebuilt inside: a copy compiles for itself again
+        config.CACHE_DIR = str(cache_root())
+    elif not any(getattr(each, "is_shared", False) for each in locators):
+        locators.insert(0, _locator_class(caching._CacheLocator))
+
+
+@cache
+def package_folder(package: Path) -> Path:
+    """Return the folder for what is compiled from a package's sources on this processor."""
+    key = hashlib.sha256(repr(_key(package)).encode()).hexdigest()[:24]
+    return cache_root() / f"{package.parent.name}-{key}"
+
+
+def compile_parts(package: Path, parts: Mapping[str, Callable[[], object]]) -> None:
+    """Compile what is not compiled yet; processes at the same time take different parts.
+
+    Parameters
+    ----------
+    package : Path
+        Folder of the sources.
+    parts : dict
+        Functions that compile; what they compile is on disk once they return.
+    """
+    folder = package_folder(package)
+    folder.mkdir(parents=True, exist_ok=True)
+    for waits in (False, True):
+        for name, compile_part in parts.items():
+            with _locked(folder / f"{name}.lock", waits=waits) as is_ours:
+                if is_ours and not (folder / f"{name}.done").exists():
+                    compile_part()
+                    (folder / f"{name}.done").touch()
+    _remove_old(folder)
+
+
+def are_compiled(package: Path, parts: Mapping[str, object]) -> bool:
+    """Return whether all parts are on disk for these sources and this processor."""
+    return all((package_folder(package) / f"{name}.done").exists() for name in parts)
+
+
+def _key(package: Path) -> tuple[object, ...]:
+    import llvmlite
+    import numba
+    from llvmlite import binding
+    from numba.core import config
+    from numba.core.codegen import get_host_cpu_features
+
+    sources = [(path.name, path.read_bytes()) for path in sorted(package.glob("*.py"))]
+    processor = config.CPU_NAME or binding.get_host_cpu_name()
+    features = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+    return (sources, numba.__version__, llvmlite.__version__, processor, features)
+
+
+def _locator_class(base: Any) -> Any:
+    class SharedLocator(base):
+        """Place of a function of a `compiled` package, by content; None for all others."""
+
+        is_shared = True
+
+        def __init__(self, function: Any, source: Path) -> None:
+            self._folder = package_folder(source.parent)
+            self._line = function.__code__.co_firstlineno
+
+        def get_cache_path(self) -> str:
+            return str(self._folder)
+
+        def get_source_stamp(self) -> str:
+            return self._folder.name
+
+        def get_disambiguator(self) -> str:
+            return str(self._line)
+
+        @classmethod
+        def from_function(cls, function: Any, file: str) -> Any:
+            source = Path(file)
+            if source.parent not in _PACKAGES:
+                return None
+            return cls(function, source)
+
+    return SharedLocator
+
+
+def _usual_root() -> Path:
+    users = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(users) / _NAME / "compiled"
+
+
+def _make_private(folder: Path) -> bool:
+    """Make a folder that its owner alone can write; return whether that is so."""
+    try:
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return (
+            _is_private(folder) and _is_private(folder.parent, sticky=True) and _can_write(folder)
+        )
+    except OSError:
+        return False
+
+
+def _is_private(folder: Path, *, sticky: bool = False) -> bool:
+    """Return whether others can neither write here nor rename what is ours."""
+    found = folder.lstat()
+    if sticky and found.st_mode & stat.S_ISVTX:
+        return stat.S_ISDIR(found.st_mode)
+    others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not others
 
 
 def _can_write(folder: Path) -> bool:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return True
     except OSError:
         return False
+
+
+@contextmanager
+def _locked(path: Path, *, waits: bool) -> Iterator[bool]:
+    """Hold a lock of this machine; yields whether it is held."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _remove_old(folder: Path) -> None:
+    """Remove what earlier sources left, but for the latest."""
+    os.utime(folder)
+    others = [path for path in folder.parent.iterdir() if path.is_dir() and path != folder]
+    for old in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[N_KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)

@@ -41,6 +41,7 @@ def _state(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_with_out_the_results_stay_as_they_are(small: Path, tmp_path: Path) -> None:
     before = _state(small)
     assert report.main([str(small), "--out", str(tmp_path / "there")]) == 0
@@ -136,6 +137,7 @@ def test_no_setting_of_matplotlib_changes_a_file(small: Path, tmp_path: Path) ->
         assert _drawn(small, tmp_path / name, surroundings) == plain, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["notebook", "not text"])
 def test_figures_can_be_imported_under_settings_that_matplotlib_refuses(
     name: str, tmp_path: Path

@@ -123,6 +123,7 @@ def test_page_answers_with_denominators(written: Path) -> None:
     assert "Left out" in text
 
 
+@pytest.mark.slow
 def test_only_draws_what_is_asked_and_repeats(written: Path, tmp_path: Path) -> None:
     assert report.main([str(written), "--only", "endpoints,headline", "--out", str(tmp_path)]) == 0
     files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*"))
@@ -210,6 +211,7 @@ def test_stale_figures_go(written: Path, tmp_path: Path) -> None:
     assert not old.exists()
 
 
+@pytest.mark.slow
 def test_several_sweeps_make_one_page_and_latex_documents(
     build: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

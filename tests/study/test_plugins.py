@@ -268,6 +268,7 @@ def kind_trial(**training: Any) -> Trial:
     )
 
 
+@pytest.mark.slow
 def test_a_kind_is_trained_stored_and_measured(tmp_path: Path) -> None:
     load_plugins([write(tmp_path, "halves", HALVES)])
     (stack,) = plan_stacks([kind_trial()], n_workers=1)

@@ -150,6 +150,7 @@ def test_a_run_that_was_stopped_says_so(
     assert "run the same command again" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_force_runs_everything_again_and_replaces_the_rows(
     sweep_file: Path, inline: list[Any]
 ) -> None:

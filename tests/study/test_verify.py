@@ -157,6 +157,7 @@ def test_the_shared_part_of_two_curves_is_compared() -> None:
     assert [each.column for each in unlike] == ["log_likelihood"] * 10
 
 
+@pytest.mark.slow
 def test_a_verdict_outlives_a_folder_that_cannot_be_written(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,11 +24,11 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from study.training.compiled_cache import use_writable_cache
+from study.training.compiled_cache import use_shared_cache
 from study.training.vector_width import prefer_wide_vectors
 
 prefer_wide_vectors()
-use_writable_cache()
+use_shared_cache()
 
 # What compiled code is kept on disk is kept for these sources: numba itself only looks at the file
 # that a function is in, not at those whose functions it calls.

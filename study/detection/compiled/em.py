@@ -2,6 +2,9 @@
 
 Symbols: n points in D dimensions, k components; frames and blocks as in
 `study.detection.compiled.block`. Nothing of size n k is kept.
+
+Arrays are filled element by element throughout this package: an assignment to a slice makes numba
+compile the message of a wrong shape, too, which took half of the time before the first count.
 """
 
 from __future__ import annotations
@@ -66,8 +69,9 @@ def _pass(blocks, boxes, n_samples, means, inverse_roots, constants, moments):
 @njit(forceinline=True)
 def _unit_matrices(k, dim):
     matrices = np.zeros((k, dim, dim))
-    for a in range(dim):
-        matrices[:, a, a] = 1.0
+    for j in range(k):
+        for a in range(dim):
+            matrices[j, a, a] = 1.0
     return matrices
 
 
@@ -129,14 +133,17 @@ def _maximize(moments, roots, pseudo_count, ridge, weights, means, covariances):
     k, dim = covariances.shape[:2]
     filled = means.shape[1]
     shift, middle, half = np.empty(dim), np.empty((dim, dim)), np.empty((dim, dim))
-    counts = moments[:, 0] + COUNT_FLOOR
-    weights[:] = counts / counts.sum()
+    total = 0.0
     for j in range(k):
-        shift[:] = moments[j, 1 : 1 + dim] / counts[j]
+        total += moments[j, 0] + COUNT_FLOOR
+    for j in range(k):
+        count = moments[j, 0] + COUNT_FLOOR
+        weights[j] = count / total
         at = 1 + filled
         for a in range(dim):
+            shift[a] = moments[j, 1 + a] / count
             for b in range(a + 1):
-                middle[a, b] = moments[j, at] / counts[j] - shift[a] * shift[b]
+                middle[a, b] = moments[j, at] / count - shift[a] * shift[b]
                 middle[b, a] = middle[a, b]
                 at += 1
         for a in range(dim):
@@ -151,9 +158,9 @@ def _maximize(moments, roots, pseudo_count, ridge, weights, means, covariances):
                 value = 0.0
                 for c in range(b + 1):
                     value += half[a, c] * roots[j, b, c]
-                value *= counts[j] / (counts[j] + pseudo_count)
+                value *= count / (count + pseudo_count)
                 covariances[j, a, b] = covariances[j, b, a] = value
-            covariances[j, a, a] += pseudo_count / (counts[j] + pseudo_count) + ridge
+            covariances[j, a, a] += pseudo_count / (count + pseudo_count) + ridge
 
 
 @njit(forceinline=True)

@@ -86,14 +86,20 @@ def _to_shares(values, hard):
 def moments_to_gaussian(moments, count, pseudo_count, prior, mean, covariance):
     """Write the mean and covariance of sums (F,) of products, the prior's points included."""
     dim, shrunk = len(mean), count / (count + pseudo_count)
-    mean[:] = moments[1 : 1 + dim] / count
     at = 1 + dim
     for a in range(dim):
+        mean[a] = moments[1 + a] / count
         for b in range(a + 1):
             covariance[a, b] = shrunk * (moments[at] / count - mean[a] * mean[b])
             covariance[b, a] = covariance[a, b]
             at += 1
         covariance[a, a] += (1.0 - shrunk) * prior[a]
+
+
+@njit(forceinline=True)
+def _clear(form):
+    for at in range(len(form)):
+        form[at] = 0.0
 
 
 @njit(forceinline=True)
@@ -110,7 +116,7 @@ def _to_form(moments, count, total, pseudo_count, prior, form):
     if not math.isfinite(log_det):
         return math.nan
     penalty = 2.0 * log_det
-    form[:] = 0.0
+    _clear(form)
     form[0] = math.log(count / total) - log_det
     at = 1 + dim
     for a in range(dim):
@@ -132,21 +138,23 @@ def _to_form(moments, count, total, pseudo_count, prior, form):
 @njit(forceinline=True)
 def _to_forms(sums, totals, pseudo_count, prior, counts, moments, forms, penalties):
     """Do the M-step of each start from the first part's sums (S, F)."""
-    size = len(totals)
+    size = moments.shape[2]
     for start in range(len(sums)):
         penalties[start] = 0.0
-        moments[start, 0] = sums[start, :size]
-        moments[start, 1] = totals - sums[start, :size]
+        for at in range(size):
+            moments[start, 0, at] = sums[start, at]
+            moments[start, 1, at] = totals[at] - sums[start, at]
         for part in range(2):
             counts[start, part] = max(moments[start, part, 0], SMALLEST_COUNT)
         for part in range(2):
             penalties[start] += _to_form(
-                moments[start, part], counts[start, part], counts[start].sum(), pseudo_count,
-                prior, forms[start, part],
+                moments[start, part], counts[start, part], counts[start, 0] + counts[start, 1],
+                pseudo_count, prior, forms[start, part],
             )  # fmt: skip
             if math.isnan(penalties[start]):
                 counts[start, part] = 0.0
-                forms[start] = 0.0
+                _clear(forms[start, 0])
+                _clear(forms[start, 1])
                 break
 
 
@@ -190,38 +198,48 @@ def _compile_grow_parts(stamp: str):
         counts, moments = np.zeros((n_starts, 2)), np.zeros((n_starts, 2, size))
         forms, totals = np.zeros((n_starts, 2, filled)), np.zeros(filled)
         penalties, one = np.zeros(n_starts), np.zeros(filled)
-        forms[:, 0, :size] = starts
+        apart, gains = np.zeros((n_starts, filled)), np.zeros(n_starts)
+        for start in range(n_starts):
+            for at in range(size):
+                forms[start, 0, at] = starts[start, at]
         _fill_products(points, blocks)
-        values[:] = 1.0
+        for i in range(BLOCK):
+            values[i] = 1.0
         for at in range(n_blocks):
             _add_products(blocks[at], values, totals)
         for iteration in range(n_iter):
-            sums, apart = np.zeros((n_starts, filled)), forms[:, 0] - forms[:, 1]
+            sums = np.zeros((n_starts, filled))
+            for start in range(n_starts):
+                for at in range(filled):
+                    apart[start, at] = forms[start, 0, at] - forms[start, 1, at]
             for at in range(n_blocks):
                 for start in range(n_starts):
                     _evaluate(blocks[at], apart[start], values)
                     _to_shares(values, iteration == 0)
                     _add_products(blocks[at], values, sums[start])
-            _to_forms(sums, totals[:size], pseudo_count, prior, counts, moments, forms, penalties)
+            _to_forms(sums, totals, pseudo_count, prior, counts, moments, forms, penalties)
         whole = float(len(points))
         penalty = _to_form(totals[:size], whole, whole, pseudo_count, prior, one)
-        gains = 0.5 * pseudo_count * (penalty - penalties)
-        for at in range(size):
-            gains -= one[at] * totals[at]
+        for start in range(n_starts):
+            gains[start] = 0.5 * pseudo_count * (penalty - penalties[start])
+            for at in range(size):
+                gains[start] -= one[at] * totals[at]
         for at in range(n_blocks):
             n_points = min(BLOCK, len(points) - at * BLOCK)
             for start in range(n_starts):
                 _evaluate(blocks[at], forms[start, 0], values)
                 _evaluate(blocks[at], forms[start, 1], other)
                 gains[start] += _log_total(values, other, n_points)
+        best = 0
         for start in range(n_starts):
-            if not counts[start].min() > dim + 1:
+            if not min(counts[start, 0], counts[start, 1]) > dim + 1:
                 gains[start] = -math.inf
-        best = gains.argmax()
+            if gains[start] > gains[best]:
+                best = start
         weights, means, covariances = np.zeros(2), np.zeros((2, dim)), np.zeros((2, dim, dim))
         if math.isfinite(gains[best]):
-            weights[:] = counts[best] / counts[best].sum()
             for part in range(2):
+                weights[part] = counts[best, part] / (counts[best, 0] + counts[best, 1])
                 moments_to_gaussian(
                     moments[best, part], counts[best, part], pseudo_count, prior, means[part],
                     covariances[part],

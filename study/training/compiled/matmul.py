@@ -23,11 +23,11 @@ from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from study.training.compiled_cache import use_writable_cache
+from study.training.compiled_cache import use_shared_cache
 from study.training.vector_width import prefer_wide_vectors
 
 prefer_wide_vectors()
-use_writable_cache()
+use_shared_cache()
 
 # Numbers in a vector; with 16 registers of 8 or 32 of 16 numbers a tile leaves room for operands.
 WIDTH = 16 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 8

@@ -12,6 +12,7 @@ from study.sweep import main
 BROKEN = Path(__file__).parent / "broken_sweeps"
 
 
+@pytest.mark.slow
 def test_command_refuses_broken_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = sorted(BROKEN.glob("*.yaml"))
     assert len(paths) >= 50

@@ -37,6 +37,7 @@ def test_wide_vectors_are_asked_for_where_there_are_any(
     assert expected == config.CPU_FEATURES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["study.detection.modes", "study.training.train"])
 def test_numba_compiles_for_them_whatever_comes_first(module: str) -> None:
     has_wide = "+avx512f" in vector_width.get_host_cpu_features().split(",")

@@ -65,6 +65,7 @@ def test_a_process_that_was_killed_while_idle_is_replaced() -> None:
     assert list(map_in_processes(square, [(2,), (3,)], n_processes=2)) == [4, 9]
 
 
+@pytest.mark.slow
 def test_a_process_computes_by_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     study.trial.processes._pool.cache_clear()

@@ -92,6 +92,7 @@ def assert_equal_results(place: Path, left: str, right: str) -> None:
         pd.testing.assert_frame_equal(*frames, check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_changed_detection_trains_nothing_and_gives_the_numbers_of_one_go(
     place: Path, trained: list[int]
 ) -> None:
@@ -115,6 +116,7 @@ def test_a_changed_detection_trains_nothing_and_gives_the_numbers_of_one_go(
     pd.testing.assert_frame_equal(table(place), before)
 
 
+@pytest.mark.slow
 def test_a_diverged_training_is_carried_over(place: Path, trained: list[int]) -> None:
     run(place)
     statuses = table(place)["status"].value_counts().to_dict()
@@ -157,6 +159,7 @@ def test_damaged_weights_are_trained_again(
     assert_equal_results(place, "results", "fresh")
 
 
+@pytest.mark.slow
 def test_weights_of_another_folder_are_used_and_copied(place: Path, trained: list[int]) -> None:
     write(place, rates="[1.0e-3]")
     run(place)
@@ -183,6 +186,7 @@ def test_weights_from_nowhere_is_one_line(
     assert "no manifest.json here" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_force_trains_although_weights_are_there(place: Path, trained: list[int]) -> None:
     write(place, rates="[1.0e-3]")
     run(place)
@@ -191,6 +195,7 @@ def test_force_trains_although_weights_are_there(place: Path, trained: list[int]
     assert sum(trained) == 2
 
 
+@pytest.mark.slow
 def test_trials_of_one_training_do_not_depend_on_their_company(
     place: Path, trained: list[int]
 ) -> None:
@@ -252,6 +257,7 @@ def test_rescore_counts_a_folder_again_and_trains_nothing(place: Path, trained: 
     assert_equal_results(place, "results", "fresh")
 
 
+@pytest.mark.slow
 def test_rescore_after_a_new_scoring_version(
     place: Path, trained: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,6 +291,7 @@ def test_rescore_says_when_there_are_no_weights(
     assert "no manifest.json here" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_other_noise_counts_the_same_networks_again(place: Path, trained: list[int]) -> None:
     write(place, rates="[1.0e-3]")
     assert run(place) == 0

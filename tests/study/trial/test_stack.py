@@ -86,6 +86,7 @@ def test_a_stack_equals_its_trials_alone_to_the_bit(
         assert_same(name, rows, alone[name])
 
 
+@pytest.mark.slow
 def test_models_measured_by_several_processes_are_equal_to_the_bit(
     stack: Stack, tables: dict[str, list[dict[str, Any]]]
 ) -> None:
@@ -297,6 +298,7 @@ def _with_rungs(
     return dataclasses.replace(stack, halving=halving)
 
 
+@pytest.mark.slow
 def test_rungs_that_are_passed_change_no_number(
     stack: Stack, tables: dict[str, list[dict[str, Any]]]
 ) -> None:
@@ -311,6 +313,7 @@ def test_rungs_that_are_passed_change_no_number(
     to_table("rungs", rungs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "expression",
     [
