@@ -6,10 +6,11 @@ object for a whole sweep, and one clear error when there is nothing to analyse.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,9 @@ _SEEDS = ("data_seed", "init_seed", "sample_seed")
 # How a column of its own is said, which is not what it is.
 _RULES = ("box_rule", "noise_rule")
 _TRIAL_TABLES = ("curves", "components", "recall", "outside", "points")
+
+Settings = ParamSpec("Settings")
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +58,8 @@ class Results:
     `plan` has a row for each planned trial, finished or not. `infinite` counts, by column, values
     of trials that were infinite and are missing here.
 
-    Two objects are equal only if they are the same one, which lets summaries be remembered.
+    Two objects are equal only if they are the same one, and what is `remembered` of one goes when
+    it does.
     Tables that were not kept (point galleries stay out of version control) are empty frames.
     `copies` names the cells that are left out because another one is the same, and that one.
     """
@@ -73,11 +78,32 @@ class Results:
     nulls: pd.DataFrame
     infinite: Mapping[str, int] = field(default_factory=dict)
     copies: Mapping[str, str] = field(default_factory=dict)
+    # What functions found out about these tables; `remembered` fills it.
+    memory: dict[Any, Any] = field(init=False, repr=False, default_factory=dict)
 
     @property
     def path(self) -> Path:
         """The folder, where it is a local one."""
         return Path(self.location)
+
+
+def remembered(
+    function: Callable[Concatenate[Results, Settings], Found],
+) -> Callable[Concatenate[Results, Settings], Found]:
+    """Let a function of results and hashable settings do its work once for each of them.
+
+    Callers get the same object every time: it is not to be altered.
+    """
+
+    @wraps(function)
+    def look_up(results: Results, *args: Settings.args, **kwargs: Settings.kwargs) -> Found:
+        key = (look_up, args, tuple(sorted(kwargs.items())))
+        if key not in results.memory:
+            results.memory[key] = function(results, *args, **kwargs)
+        found: Found = results.memory[key]
+        return found
+
+    return look_up
 
 
 def load_manifest(path: str | Path) -> Manifest:

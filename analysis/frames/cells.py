@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from functools import lru_cache
 from typing import Any
 
 import pandas as pd
 
-from analysis.load import Results
+from analysis.load import Results, remembered
 from analysis.statistics import intervals as stats
 from study.results import PROTOCOLS, SOURCES, count_columns
 
@@ -44,7 +43,7 @@ def cells(results: Results) -> pd.DataFrame:
     return _cells(results).copy()
 
 
-@lru_cache(maxsize=4)
+@remembered
 def _cells(results: Results) -> pd.DataFrame:
     trials, factors = results.trials, list(results.manifest.factors)
     planned = results.plan["cell"].value_counts()

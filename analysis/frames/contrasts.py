@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ from analysis.frames.cells import (
     interval_row,
 )
 from analysis.frames.reference import reference_cell
-from analysis.load import Results
+from analysis.load import Results, remembered
 from analysis.statistics.families import Family, judge_family, seed_matrix, sign_test
 from analysis.statistics.hypotheses import Contrast, benjamini_hochberg, paired_contrasts
 from analysis.statistics.intervals import FloatArray, floats
@@ -95,7 +94,7 @@ def contrasts_by_cell(results: Results, *, level: float = 0.95) -> pd.DataFrame:
     return _contrasts_by_cell(results, level).copy()
 
 
-@lru_cache(maxsize=4)
+@remembered
 def _contrasts_by_cell(results: Results, level: float) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     differences = []
@@ -227,7 +226,7 @@ def primary_family(
     return _primary_family(results, against, level).copy()
 
 
-@lru_cache(maxsize=4)
+@remembered
 def _primary_family(results: Results, reference: str, level: float) -> pd.DataFrame:
     return judge_comparisons(primary_comparisons(results, reference), level=level)
 

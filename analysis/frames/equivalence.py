@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -10,7 +9,7 @@ import pandas as pd
 
 from analysis.frames.cells import cells, independent_factors
 from analysis.frames.contrasts import by_seeds, is_measured_alike
-from analysis.load import Results
+from analysis.load import Results, remembered
 from analysis.statistics.hypotheses import equivalence_test
 from study.results import endpoint as endpoint_record
 
@@ -55,7 +54,7 @@ def equivalence(
 
 
 # The table and the answer ask for the same thousands of tests.
-@lru_cache(maxsize=8)
+@remembered
 def _equivalence(results: Results, endpoint: str, bound: float, alpha: float) -> pd.DataFrame:
     wide = by_seeds(results, endpoint)
     seeds = wide.index.get_level_values("data_seed")

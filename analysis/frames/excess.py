@@ -12,14 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.frames.cells import by_cell, interval_row
-from analysis.load import Results
+from analysis.load import Results, remembered
 from analysis.statistics.hypotheses import paired_contrasts
 from study.detection.criteria import epsilon_bic, free_parameters, singular_bic
 from study.results import SOURCES, reading_columns
@@ -75,7 +74,7 @@ def excess_by_cell(results: Results, *, level: float = 0.95) -> pd.DataFrame:
     )
 
 
-@lru_cache(maxsize=4)
+@remembered
 def _with_curves_read(results: Results) -> Results:
     """Fill what the trials table lacks and the stored curves decide."""
     trials = results.trials.copy()

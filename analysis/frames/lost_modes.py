@@ -6,7 +6,6 @@ the recipe and the data seed, and checked against the stored weights.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import pandas as pd
 from analysis.frames.cells import cells, done_trials, interval_row, named_rows
 from analysis.frames.contrasts import cells_near
 from analysis.frames.reference import reference_cell
-from analysis.load import Results
+from analysis.load import Results, remembered
 from analysis.statistics.intervals import mean_intervals
 from analysis.statistics.logistic import clustered_logistic
 from study.endpoints.traits import recipe_traits
@@ -43,7 +42,7 @@ def mode_fates(results: Results) -> pd.DataFrame:
     return _mode_fates(results).copy()
 
 
-@lru_cache(maxsize=4)
+@remembered
 def _mode_fates(results: Results) -> pd.DataFrame:
     columns = [*_KEYS, "n_networks", "n_recalled", *TRAITS]
     done = done_trials(results.trials)
@@ -141,7 +140,7 @@ def recall_model(results: Results, *, level: float = 0.95) -> pd.DataFrame:
     return _recall_model(results, level).copy()
 
 
-@lru_cache(maxsize=4)
+@remembered
 def _recall_model(results: Results, level: float) -> pd.DataFrame:
     rows = _model_rows(results)
     lost = rows[rows["n_recalled"] < rows["n_networks"]]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.frames.cells import done_trials
-from analysis.load import Results
+from analysis.load import Results, remembered
 from study.config import (
     DetectionConfig,
     MixtureConfig,
@@ -78,7 +77,7 @@ def is_the_original(results: Results) -> bool:
     return bool(own.all() and is_original_setting(trials).all())
 
 
-@lru_cache(maxsize=8)
+@remembered
 def reference_cell(results: Results) -> str:
     """Choose the cell that others are compared with: the original's, else the first.
 

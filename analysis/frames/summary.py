@@ -9,7 +9,6 @@ one import.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -50,7 +49,7 @@ from analysis.frames.reference import (
 )
 from analysis.frames.survival import survival
 from analysis.frames.variance import variance_components
-from analysis.load import Results
+from analysis.load import Results, remembered
 from analysis.statistics import intervals as stats
 from analysis.statistics.censored import censored_median
 from study.config import ORIGINAL_RANGE
@@ -121,7 +120,7 @@ def endpoints_by_cell(
 
 
 # Figure, tables, captions and answer ask for the same estimates: they are bootstrapped once.
-@lru_cache(maxsize=4)
+@remembered
 def _endpoints_by_cell(results: Results, endpoints: tuple[str, ...], level: float) -> pd.DataFrame:
     planned = owed_trials(results)
     heads, samples, bounds = [], [], []
@@ -167,7 +166,7 @@ def coverage_by_cell(results: Results, *, level: float = 0.95) -> pd.DataFrame:
     return _coverage_by_cell(results, level).copy()
 
 
-@lru_cache(maxsize=4)
+@remembered
 def _coverage_by_cell(results: Results, level: float) -> pd.DataFrame:
     planned = owed_trials(results)
     heads, samples, bounds = [], [], []

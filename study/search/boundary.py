@@ -20,7 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
-from study.config.search_space import Dimension, Point, SearchConfig
+from study.config.search_space import Point, SearchConfig
 
 FloatArray = np.ndarray
 CANDIDATES_LOG2 = 10
@@ -105,42 +105,3 @@ def propose(
         straddle = straddle - near * Z * sd
     order = np.argsort(-straddle, kind="stable")
     return [list(points.values())[i] for i in order[:20]]
-
-
-def crossings(
-    config: SearchConfig, surface: Surface, *, along: Dimension, fixed: Point, n_steps: int = 401
-) -> list[float]:
-    """Find where the map crosses the level along one dimension, the others held.
-
-    Parameters
-    ----------
-    config : SearchConfig
-    surface : Surface
-    along : Dimension
-        A numeric one.
-    fixed : dict
-        Values of the others.
-    n_steps : int
-        Resolution.
-
-    Returns
-    -------
-    list of float
-        Values of the dimension, ascending; empty if the level is not crossed.
-    """
-    steps = np.linspace(0.0, 1.0, n_steps)
-    at = [dimension.name for dimension in config.space].index(along.name)
-    base = [
-        0.0 if dimension.name == along.name else dimension.to_unit(fixed[dimension.name])
-        for dimension in config.space
-    ]
-    positions = np.tile(base, (n_steps, 1))
-    positions[:, at] = steps
-    assert config.options.level is not None
-    above = surface.predict(positions)[0] - config.options.level
-    found = np.flatnonzero(above[:-1] * above[1:] <= 0)
-    shares = above[found] / (above[found] - above[found + 1] + 1e-300)
-    return [
-        float(along.from_unit(steps[i] + s * (steps[1] - steps[0])))
-        for i, s in zip(found, shares, strict=True)
-    ]

@@ -1,9 +1,13 @@
+import gc
 import json
+import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from analysis import load
+from analysis.load import Results, remembered
 from study.results import SCHEMA_VERSION, ResultsError
 
 
@@ -56,3 +60,23 @@ def test_unknown_factor(build, tmp_path: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ResultsError, match="latent_dimm"):
         load.load_results(folder)
+
+
+def test_what_is_remembered_is_of_one_object_and_goes_with_it(results: Results) -> None:
+    asked: list[tuple[str, float]] = []
+
+    @remembered
+    def count(results: Results, level: float) -> set[float]:
+        asked.append((results.location, level))
+        return {level}
+
+    first = replace(results, location="first")
+    assert count(first, 0.95) is count(first, 0.95)
+    assert count(first, 0.9) is not count(first, 0.95)
+    other = replace(first, location="other")
+    count(other, 0.95)
+    assert asked == [("first", 0.95), ("first", 0.9), ("other", 0.95)]
+    left = weakref.ref(count(first, 0.95))
+    del first
+    gc.collect()
+    assert left() is None
