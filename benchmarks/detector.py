@@ -30,9 +30,9 @@ from benchmarks.detector_table import print_tables
 from study.config import MixtureConfig, ModelConfig, TrainingConfig
 from study.data.mixture import draw_mixture, draw_training_points
 from study.detection.cloud import Cloud, n_parameters, pseudo_count_of
-from study.detection.likelihood_path import climb_supported, k_means
 from study.detection.modes import detect_modes, fit_from_truth
 from study.detection.sight import inspect
+from study.detection.starts import climb_supported, k_means
 
 ROWS = Path(__file__).with_name("detector_rows.csv")
 DETECTOR = Path(__file__).parents[1] / "study" / "detection"
@@ -64,7 +64,10 @@ class Job:
     dim: int = 3
     n_samples: int = N_SAMPLES
     data_seed: int = 0
-    latent_dim: int = 0  # of a network's; 0 where the points are the mixture's own
+    # Of a network's; 0 where the points are the mixture's own.
+    latent_dim: int = 0
+    kl_weight: float = 0.0
+    n_seeds: int = 1  # of the search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +92,10 @@ class Row:
     fingerprint: str
 
 
-KEY = ["group", "methods", "n_components", "dim", "n_samples", "data_seed", "latent_dim"]
+KEY = [
+    *("group", "methods", "n_components", "dim", "n_samples", "data_seed"),
+    *("latent_dim", "kl_weight"),
+]
 GROUPS = ["calibration", "dims", "noise", "networks"]
 # (K, D, n, most data sets) beside the calibration's.
 OTHERS = [
@@ -104,9 +110,8 @@ OTHERS = [
     (50, 3, 50_000, 5),
     (100, 3, 100_000, 3),
 ]
-NETWORK_WIDTHS = (1, 2, 3)
-NETWORK_KL_WEIGHTS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-NETWORK_SEEDS = 4
+NETWORK_WIDTHS = (2, 1, 3)
+NETWORK_KL_WEIGHTS = (1.0, 0.1, 10.0, 0.03, 0.3, 3.0)
 
 
 def _sources() -> list[Path]:
@@ -139,7 +144,9 @@ def fingerprint() -> str:
     return digest.hexdigest()[:12]
 
 
-def plan(data_sets: int | None, components: list[int], groups: list[str]) -> Iterator[Job]:
+def plan(
+    data_sets: int | None, components: list[int], groups: list[str], n_seeds: int
+) -> Iterator[Job]:
     """Yield the jobs, the cheap and important ones first."""
     sizes = {k: min(data_sets or CALIBRATION[k], CALIBRATION[k]) for k in components}
     in_turn = [  # every K has rows early on
@@ -163,10 +170,18 @@ def plan(data_sets: int | None, components: list[int], groups: list[str]) -> Ite
                     data_seed=seed,
                 )
     if "noise" in groups:
-        yield Job(group="noise", methods="fast", n_components=10)
+        yield Job(group="noise", methods="fast", n_components=10, n_seeds=NOISE_SEEDS)
     if "networks" in groups:
-        for latent_dim in NETWORK_WIDTHS:
-            yield Job(group="networks", methods="fast", n_components=10, latent_dim=latent_dim)
+        for kl_weight in NETWORK_KL_WEIGHTS:
+            for latent_dim in NETWORK_WIDTHS:
+                yield Job(
+                    group="networks",
+                    methods="fast",
+                    n_components=10,
+                    latent_dim=latent_dim,
+                    kl_weight=kl_weight,
+                    n_seeds=n_seeds,
+                )
     slow = ["n_init", "mclust"] if "calibration" in groups else []
     for k, seed in in_turn:
         for methods in slow:
@@ -178,7 +193,7 @@ def run_job(job: Job) -> list[Row]:
     if job.group == "noise":
         return _measure_noise(job)
     if job.group == "networks":
-        return _measure_networks(job)
+        return _measure_network(job)
     config = MixtureConfig(n_components=job.n_components, dim=job.dim, n_samples=job.n_samples)
     mixture = draw_mixture(config, job.data_seed)
     points, _ = draw_training_points(config, mixture, job.data_seed)
@@ -207,9 +222,9 @@ def candidate_range(n_components: int) -> range:
 
 
 def _measure_noise(job: Job) -> list[Row]:
-    points = _draw_networks(replace(job, latent_dim=2), (1.0,))[0]["samples"]
+    points = _draw_network(replace(job, latent_dim=2, kl_weight=1.0))["samples"]
     rows = []
-    for seed in range(NOISE_SEEDS):
+    for seed in range(job.n_seeds):
         rows.append(_row(job, "search", lambda s=seed: _search(points, seed=s), seed))
         rows.append(
             _row(job, "sklearn", lambda s=seed: _sklearn(points, NOISE_KS, random_state=s), seed)
@@ -217,8 +232,8 @@ def _measure_noise(job: Job) -> list[Row]:
     return rows
 
 
-def _draw_networks(job: Job, kl_weights: tuple[float, ...]) -> list[dict[str, np.ndarray]]:
-    """Train the original's autoencoder at some KL weights; draw decoder means and samples."""
+def _draw_network(job: Job) -> dict[str, np.ndarray]:
+    """Train the original's autoencoder; draw decoder means and samples."""
     # Imported here: only these jobs need the trainer.
     from study.training.fitted import Member
     from study.training.generate import draw_means, draw_samples
@@ -227,32 +242,26 @@ def _draw_networks(job: Job, kl_weights: tuple[float, ...]) -> list[dict[str, np
     config = MixtureConfig(n_samples=job.n_samples)
     points, _ = draw_training_points(config, draw_mixture(config, job.data_seed), job.data_seed)
     trained = train(
-        np.repeat(points[None], len(kl_weights), axis=0),
-        [Member(data_seed=job.data_seed, init_seed=0, kl_weight=beta) for beta in kl_weights],
+        points[None],
+        [Member(data_seed=job.data_seed, init_seed=0, kl_weight=job.kl_weight)],
         model=ModelConfig(latent_dim=job.latent_dim),
         training=TrainingConfig(checkpoints=100),
     )
-    drawn = []
-    for index in range(len(kl_weights)):
-        means = draw_means(trained.fitted, index, n_samples=job.n_samples, sample_seed=0)
-        samples = draw_samples(trained.fitted, index, means, sample_seed=0)
-        drawn.append({"means": means, "samples": samples})
-    return drawn
+    means = draw_means(trained.fitted, 0, n_samples=job.n_samples, sample_seed=0)
+    samples = draw_samples(trained.fitted, 0, means, sample_seed=0)
+    return {"means": means, "samples": samples}
 
 
-def _measure_networks(job: Job) -> list[Row]:
-    """Count what networks draw, by several seeds of the search and from k-means."""
+def _measure_network(job: Job) -> list[Row]:
+    """Count what a network draws, by several seeds of the search and from k-means."""
     rows = []
-    for beta, drawn in zip(
-        NETWORK_KL_WEIGHTS, _draw_networks(job, NETWORK_KL_WEIGHTS), strict=True
-    ):
-        for source, points in drawn.items():
-            found = [
-                _row(job, "search", lambda p=points, s=seed: _search(p, seed=s), seed)
-                for seed in range(NETWORK_SEEDS)
-            ]
-            found.append(_row(job, "k_means", lambda p=points: _from_k_means(p)))
-            rows += [replace(row, kl_weight=beta, source=source) for row in found]
+    for source, points in _draw_network(job).items():
+        found = [
+            _row(job, "search", lambda p=points, s=seed: _search(p, seed=s), seed)
+            for seed in range(job.n_seeds)
+        ]
+        found.append(_row(job, "k_means", lambda p=points: _from_k_means(p)))
+        rows += [replace(row, source=source) for row in found]
     return rows
 
 
@@ -317,8 +326,9 @@ def _row(
 def _finished(
     job: Job, method: str, k: int, bic: float, wall_s: float, cpu_s: float, detector_seed: int = 0
 ) -> Row:
+    values = {name: value for name, value in asdict(job).items() if name != "n_seeds"}
     return Row(
-        **asdict(job),
+        **values,
         method=method,
         detector_seed=detector_seed,
         k=k,
@@ -388,6 +398,9 @@ def main(argv: list[str] | None = None) -> int:
         default=["fast", "n_init", "mclust"],
         choices=["fast", "n_init", "mclust"],
     )
+    parser.add_argument(
+        "--network-seeds", type=int, default=4, help="seeds of the search on networks (default: 4)"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread each")
     parser.add_argument("--rows", type=Path, default=ROWS, help="where rows are kept")
     parser.add_argument("--table-only", action="store_true", help="measure nothing")
@@ -397,7 +410,9 @@ def main(argv: list[str] | None = None) -> int:
         methods = [m for m in options.methods if m != "mclust" or has_mclust()]
         jobs = [
             job
-            for job in plan(options.data_sets, options.components, options.groups)
+            for job in plan(
+                options.data_sets, options.components, options.groups, options.network_seeds
+            )
             if job.methods in methods
         ]
         known = set(rows[KEY].itertuples(index=False, name=None))

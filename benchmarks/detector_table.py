@@ -129,8 +129,9 @@ def network_table(rows: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        best_k: k of the lowest BIC; k: seed 0's; gap: seed 0's BIC above the lowest; worst: that
-        of the worst seed; k_means: that of the best k-means start; seconds: median of a search.
+        seeds: of the search; best_k: k of the lowest BIC; k: seed 0's; gap: seed 0's BIC above the
+        lowest; worst: that of the worst seed; k_means: that of the best k-means start; seconds:
+        median of a search.
     """
     lines = []
     for key, part in rows.groupby(["source", "latent_dim", "kl_weight"], sort=False):
@@ -140,6 +141,7 @@ def network_table(rows: pd.DataFrame) -> pd.DataFrame:
         lines.append(
             dict(zip(["source", "width", "kl_weight"], key, strict=True))
             | {
+                "seeds": len(search),
                 "best_k": int(best.k),
                 "k": int(first.k),
                 "gap": round(float(first.bic - best.bic), 1),

@@ -240,7 +240,8 @@ class DetectionConfig:
         beside k. "full": any. "diagonal": along the axes. "spherical": the same along every axis.
         "tied": one for all components.
     restarts : int
-        Independent starts of the calibrated protocol.
+        Independent searches of the calibrated protocol, at least; it makes more where searches
+        that find many components disagree.
     seed : int
         Seed for the calibrated detector's own random numbers.
     at_checkpoints : bool

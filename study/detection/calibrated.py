@@ -10,17 +10,24 @@ from __future__ import annotations
 import numpy as np
 
 from study.detection.cloud import Cloud, FloatArray, Mixture, pseudo_count_of
-from study.detection.likelihood_path import NOTABLE_NATS, PathSearch, k_means
+from study.detection.likelihood_path import NOTABLE_NATS, PathSearch
+from study.detection.regions import search_regions
+from study.detection.starts import k_means
 
 # The scout sees this many points; clouds up to 1.5 times as large are searched directly.
 SCOUT_SIZE = 2500
 # Components of the over-fitted start.
 OVERFIT = 20
-# Beyond so many components more independent starts are worth their time: at most so many, and
-# until so many in a row taught nothing.
-FEW_COMPONENTS = 12
+# Beyond so many components one start is not enough. A search makes at most so many, until so many
+# in a row taught nothing; unless two searches agree, there are this many, which learn from one
+# another.
+FEW_COMPONENTS = 10
 MOST_STARTS = 9
 IN_VAIN = 2
+SEARCHES = 4
+# Regions are searched afresh until so many rounds in a row gained nothing, at most so often.
+ROUNDS_IN_VAIN = 2
+MOST_ROUNDS = 20
 # Refinement on all points stops after this many iterations times components: ten times what the
 # report's data needs. It binds on clouds that no mixture of few Gaussians fits.
 REFINE_EFFORT = 12_000
@@ -41,7 +48,7 @@ def search_path(
     k_min, k_max : int
         Range of k; it ends early once BIC has risen five times in a row.
     restarts : int
-        Independent over-fitted starts.
+        Independent searches, at least; where many components are found there are up to SEARCHES.
     seed : int
 
     Returns
@@ -52,10 +59,10 @@ def search_path(
     generator = np.random.default_rng(seed)
     cloud = Cloud(points, pseudo_count=pseudo_count_of(len(points)))
     path = PathSearch(cloud, generator, k_min=k_min, k_max=k_max)
-    _attempt(path, deep=True)
-    for _ in range(restarts - 1):
-        _try_again(path, deep=True)
-    _start_until_sure(path)
+    is_sure, n_searches = _search(path), 1
+    while n_searches < restarts or (n_searches < SEARCHES and _is_hard(path) and not is_sure):
+        is_sure = _search_again(path)
+        n_searches += 1
     refined = -1
     while refined != path.best_k():
         path.refine(deep=True, effort=REFINE_EFFORT)
@@ -67,8 +74,27 @@ def search_path(
     return path
 
 
+def _search(path: PathSearch) -> bool:
+    """Search from starts of one's own, as long as it pays; tell whether they agreed in the end."""
+    _attempt(path, deep=True)
+    if _start_until_sure(path):
+        return True
+    _search_regions(path)
+    return False
+
+
+def _search_again(path: PathSearch) -> bool:
+    """Search from other starts, learn from it, and tell whether it ended where the path was."""
+    other = PathSearch(path.cloud, path.generator, k_min=path.k_min, k_max=path.k_max)
+    _search(other)
+    gain, apart = _learn(path, other)
+    if gain > NOTABLE_NATS:
+        _search_regions(path)
+    return apart < NOTABLE_NATS
+
+
 def _attempt(path: PathSearch, *, deep: bool) -> None:
-    """Search from a start of its own."""
+    """Search from one start."""
     if path.n_samples > 1.5 * SCOUT_SIZE:
         _scout(path, whole=deep)
     else:
@@ -76,40 +102,62 @@ def _attempt(path: PathSearch, *, deep: bool) -> None:
     path.refine(deep=deep, effort=REFINE_EFFORT)
 
 
-def _try_again(path: PathSearch, *, deep: bool) -> tuple[float, float]:
-    """Search from a new start, then on from the best of both, region by region.
+def _learn(path: PathSearch, other: PathSearch) -> tuple[float, float]:
+    """Go on from the best of a path and of another search, region by region.
 
     Returns
     -------
     gain : float
         What the lowest cost (nats) fell by.
     apart : float
-        How far above the lowest cost the new start itself ended.
+        How far above the lowest cost the other search itself ended.
     """
-    before = path.cost(path.best_k())
-    attempt = PathSearch(path.cloud, path.generator, k_min=path.k_min, k_max=path.k_max)
-    _attempt(attempt, deep=deep)
-    alone = attempt.cost(attempt.best_k())
-    path.cross(attempt)
-    path.absorb(attempt)
+    before, alone = path.cost(path.best_k()), other.cost(other.best_k())
+    path.cross(other)
+    path.absorb(other)
     path.refine(deep=True, effort=REFINE_EFFORT)
     after = path.cost(path.best_k())
     return before - after, alone - after
 
 
-def _start_until_sure(path: PathSearch) -> None:
+def _is_hard(path: PathSearch) -> bool:
+    """Tell whether many components were found, but not as many as are allowed."""
+    return FEW_COMPONENTS < path.best_k() < path.k_max
+
+
+def _start_until_sure(path: PathSearch) -> bool:
     """Start again where many components were found, until it does not pay.
 
-    One start that ends where the search already is confirms it; so do several in a row from which
-    nothing could be learnt.
+    Returns
+    -------
+    bool
+        Whether a start has ended where the search already was, which confirms it. Otherwise
+        several in a row taught nothing.
     """
     n_starts, n_in_vain = 1, 0
-    while FEW_COMPONENTS < path.best_k() < path.k_max and n_starts < MOST_STARTS:
-        gain, apart = _try_again(path, deep=False)
+    while _is_hard(path) and n_starts < MOST_STARTS:
+        other = PathSearch(path.cloud, path.generator, k_min=path.k_min, k_max=path.k_max)
+        _attempt(other, deep=False)
+        gain, apart = _learn(path, other)
         n_starts += 1
         n_in_vain = 0 if gain > NOTABLE_NATS else n_in_vain + 1
-        if n_in_vain == IN_VAIN or apart < NOTABLE_NATS:
+        if apart < NOTABLE_NATS:
+            return True
+        if n_in_vain == IN_VAIN:
             break
+    return False
+
+
+def _search_regions(path: PathSearch) -> None:
+    """Search parts of the best fit afresh where many components were found, until in vain."""
+    n_rounds = n_in_vain = 0
+    while _is_hard(path) and n_in_vain < ROUNDS_IN_VAIN and n_rounds < MOST_ROUNDS:
+        before = path.cost(path.best_k())
+        search_regions(path)
+        path.refine(deep=True, effort=REFINE_EFFORT)
+        gain = before - path.cost(path.best_k())
+        n_rounds += 1
+        n_in_vain = 0 if gain > NOTABLE_NATS else n_in_vain + 1
 
 
 def _merge_path(path: PathSearch) -> None:

@@ -6,10 +6,11 @@ share a block. Mixtures are in the centred coordinates.
 EM climbs the *objective* l - (c / 2) sum_j [tr inv(S_j) + log |S_j| - D]: the total log likelihood
 l (nats) less a penalty of each covariance S_j that is 0 for the unit matrix and grows beyond all
 bounds towards a singular one. It acts as c more points in every component, the *pseudo-count*,
-with covariance 1: points are to be in units of their own covariance. With c = 2 / n the maximum
-exists and is consistent, also for more components than there are; on points that are a mixture it
-is the maximum likelihood estimate but for a relative change of c / n_j in a covariance of n_j
-points. Without a pseudo-count the objective is the likelihood.
+with covariance 1: points are to be in units of their own covariance. With c = 2 a and a between
+1 / n and a constant times n^-1/2 the maximum exists and is consistent, also for more components
+than there are; on points that are a mixture it is the maximum likelihood estimate but for a
+relative change of c / n_j in a covariance of n_j points. Without a pseudo-count the objective is
+the likelihood.
 
 References
 ----------
@@ -19,6 +20,7 @@ https://arxiv.org/abs/0805.3906
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,13 +33,16 @@ FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.int64]
 
 
-def pseudo_count_of(n_samples: int) -> float:
-    """Return the prior's pseudo-count for so many points: 2 a with Chen and Tan's a = 1 / n."""
-    return 2.0 / n_samples
-
-
 # Of a block's width: coordinates closer than that are the same in sorting.
 SORTING_STEPS = 2.0**33
+# Chen and Tan's a is this share of n^-1/2. Less leaves curves more optima to get lost in; more
+# moves components of two dozen points (docs/log.md).
+PENALTY_SHARE = 0.05
+
+
+def pseudo_count_of(n_samples: int) -> float:
+    """Return the prior's pseudo-count for so many points: 2 a, a = 0.05 n^-1/2."""
+    return 2.0 * PENALTY_SHARE / math.sqrt(n_samples)
 
 
 class Mixture(NamedTuple):

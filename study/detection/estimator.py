@@ -36,7 +36,7 @@ class ModeSearch(ClusterMixin, DensityMixin, BaseEstimator):
     protocol : "calibrated" or "original"
         "original": scikit-learn's own fits for k = 5..14; the other parameters are ignored.
     restarts : int
-        Independent over-fitted starts.
+        Independent searches, at least.
     level : float
         Level of `k_set_`, from 0.5 to below 1.
     random_state : int, RandomState instance or None

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from study.detection.cloud import FloatArray, IntArray, pseudo_count_of
-from study.detection.likelihood_path import RISES, k_means
+from study.detection.likelihood_path import RISES
 from study.detection.sight import Sight
+from study.detection.starts import k_means
 
 # EM stops where an iteration gains less (nats), or after so many.
 TOLERANCE_NATS = 0.02

@@ -42,8 +42,9 @@ from study.detection.families import (
     find_units,
     n_family_parameters,
 )
-from study.detection.likelihood_path import RISES, climb_supported
+from study.detection.likelihood_path import RISES
 from study.detection.sight import Sight, inspect
+from study.detection.starts import climb_supported
 from study.detection.whitening import Whitening
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class ModeCount:
     @property
     def at_ceiling(self) -> bool:
         """The count is right-censored, for whichever reason."""
-        return self.at_k_max or self.at_cap or (self.stopped and self.k == self.ks[-1])
+        return self.at_k_max or self.at_cap or (self.stopped and bool(self.k == self.ks[-1]))
 
 
 def detect_modes(
@@ -173,7 +174,7 @@ def detect_modes(
         Range of the calibrated protocol. The range tried ends early once BIC has risen for five
         consecutive k; reaching k_max as the minimum sets `at_ceiling`.
     restarts : int
-        Independent over-fitted starts of the calibrated protocol.
+        Independent searches of the calibrated protocol, at least.
     seed : int
         Seeds the calibrated protocol.
     families : sequence of str

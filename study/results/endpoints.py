@@ -224,6 +224,7 @@ _RECORDS = (
         better="neither",
         rests_on="model",
         bounds=NOT_NEGATIVE,
+        of_baselines=True,
     ),
     Endpoint(
         name="fkl_mc_se",

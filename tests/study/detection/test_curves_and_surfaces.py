@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from study.detection.cloud import Cloud, n_parameters, pseudo_count_of
-from study.detection.likelihood_path import climb_supported, k_means
 from study.detection.modes import ModeCount, detect_modes
 from study.detection.sight import inspect
+from study.detection.starts import climb_supported, k_means
 
 N_SAMPLES = 3000
 K_MAX = 60
@@ -63,3 +63,13 @@ def test_units_change_no_count(width: int) -> None:
     for scale in (1e-6, 1e3):
         scaled = detect_modes(scale * points, protocol="calibrated", k_max=K_MAX)
         assert scaled.k == count.k
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_counts_on_curves_hold_over_caps_and_detector_seeds(seed: int) -> None:
+    points, count = found(1, seed)
+    for settings in ({"seed": 1, "k_max": K_MAX}, {"seed": 0, "k_max": 100}):
+        again = detect_modes(points, protocol="calibrated", **settings)
+        assert abs(again.k - count.k) <= 1
+        assert again.bic.min() == pytest.approx(count.bic.min(), abs=10.0)

@@ -35,7 +35,7 @@ def test_every_column_is_filled(rows: dict[str, dict]) -> None:
 
 def test_the_truth_scores_as_itself(rows: dict[str, dict]) -> None:
     truth = rows["truth"]
-    assert truth["fkl_nats"] == 0.0
+    assert truth["fkl_nats"] == truth["fkl_se"] == 0.0
     assert truth["mode_recall"] == 1.0
     assert abs(truth["spurious_mass"]) < 0.015  # 4 standard errors of a share of .99
     assert truth["k_calibrated"] == 4
@@ -53,6 +53,7 @@ def test_one_gaussian_is_far_from_the_truth(rows: dict[str, dict]) -> None:
 def test_the_kernel_density_remembers(rows: dict[str, dict]) -> None:
     assert rows["kde"]["mode_recall"] == 1.0
     assert 0.0 < rows["kde"]["fkl_nats"] < rows["gaussian"]["fkl_nats"] / 3
+    assert 0.0 < rows["kde"]["fkl_se"] < rows["kde"]["fkl_nats"]
 
 
 def test_principal_components_are_those_of_scikit_learn(data: DataSet) -> None:
