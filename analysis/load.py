@@ -40,6 +40,8 @@ class Manifest:
     sweep_hash, commit : str
     n_trials : int
         Planned trials.
+    versions : mapping
+        Of each stage's code (data, training, scoring) when the sweep was planned.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Manifest:
     sweep_hash: str
     commit: str
     n_trials: int
+    versions: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -125,6 +128,7 @@ def load_manifest(path: str | Path) -> Manifest:
         sweep_hash=str(raw.get("sweep_hash", "")),
         commit=str(raw.get("commit", "")),
         n_trials=int(raw.get("n_trials", 0)),
+        versions=raw.get("versions", {}),
     )
 
 

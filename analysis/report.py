@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import base64
 import difflib
+import json
+import os
 import sys
 import tempfile
 import time
@@ -19,6 +21,7 @@ from analysis.figures.saved import UnexplainedError, explain, save_figure
 from analysis.files import write_csv, write_text
 from analysis.load import Results, load_results
 from analysis.page.cells import CellPage, cell_pages
+from analysis.page.index import CARD, card_of, read_cards, render_index
 from analysis.page.kept_points import keep_gallery
 from analysis.page.latex import render_latex
 from analysis.page.render import (
@@ -33,6 +36,7 @@ from analysis.page.render import (
 )
 from analysis.tables import tables
 from analysis.tables.tables import TABLES, NotTabulated, tables_of
+from analysis.wording.notes import denominators
 from study.display.console import guard_output, say, say_error
 from study.plugins import PluginError, add_option, load_plugins
 from study.results import ResultsError, printable
@@ -130,7 +134,8 @@ def write_joint_report(
     for name, results, folder in zip(names, loaded, folders, strict=True):
         say(f"{name}:")
         entry = _write_sweep(results, folder, wanted, formats=formats, say=say)
-        entries.append(replace(entry, at=f"{name}-"))
+        base = f"{os.path.relpath(folder, page_folder)}/".replace(os.sep, "/")
+        entries.append(replace(entry, at=f"{name}-", base=base))
     if only:
         return page_folder
     together = across_entry(dict(zip(names, loaded, strict=True)))
@@ -234,7 +239,12 @@ def _write_sweep(
         if "://" not in results.location and folder.resolve() == results.path.resolve():
             keep_gallery(results)
         say(f"{len(cells)} cells described ({time.perf_counter() - start:.1f} s)")
-    return sweep_entry(results, entries, shown, cells)
+    sweep = sweep_entry(results, entries, shown, cells)
+    if cells:
+        write_csv(folder / "explore.csv", sweep.explored.frame)
+        card = json.dumps(card_of(results, sweep), indent=1, ensure_ascii=False)
+        write_text(folder / CARD, card + "\n")
+    return sweep
 
 
 def _write_documents(
@@ -272,10 +282,14 @@ def _write_figure(name: str, results: Results, folder: Path, *, with_pdf: bool) 
     return FigureEntry(
         name,
         drawn.title,
-        caption=drawn.caption,
+        # The page says once, above, how many trials finished.
+        caption=drawn.caption.replace(denominators(results), "").strip(),
         alt=drawn.alt,
         image=data,
         width=round(drawn.figure.get_figwidth() * PIXELS_PER_INCH),
+        height=round(drawn.figure.get_figheight() * PIXELS_PER_INCH),
+        section=FIGURES[name].section,
+        query=drawn.query,
     )
 
 
@@ -332,6 +346,12 @@ def _parser() -> argparse.ArgumentParser:
         help="folder to write to (default: PATH itself; needed for s3://...)",
     )
     parser.add_argument(
+        "--index",
+        metavar="DIR",
+        help="write DIR/index.html, a card for each sweep of the folder DIR that has a report, "
+        "and exit",
+    )
+    parser.add_argument(
         "--why", metavar="FIGURE", help="print where a PNG or SVG figure comes from, and exit"
     )
     add_option(parser)
@@ -346,6 +366,20 @@ def _print_why(image: str) -> int:
         return 2
     for name, text in facts.items():
         say(f"{name}: {text}")
+    return 0
+
+
+def _write_index(folder: Path) -> int:
+    if not folder.is_dir():
+        say_error(f"analysis.report: --index {folder}: no such folder; results is usual")
+        return 2
+    cards = read_cards(folder)
+    try:
+        write_text(folder / "index.html", render_index(cards))
+    except OSError as error:
+        say_error(f"analysis.report: {printable(error)}")
+        return 2
+    say(f"index of {len(cards)} sweeps: {folder / 'index.html'}")
     return 0
 
 
@@ -366,6 +400,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.why:
         return _print_why(arguments.why)
+    if arguments.index:
+        return _write_index(Path(arguments.index))
     if not arguments.paths:
         parser.error("name a results folder, such as results/latent_dims")
     options: dict[str, Any] = {

@@ -148,4 +148,6 @@ def _correlation_text(value: float) -> str:
     return f"{value:.2f}".replace("0.", ".", 1) if np.isfinite(value) else ""
 
 
-FIGURE = ReportFigure("agreement", draw_agreement, kind="design", number="F12")
+FIGURE = ReportFigure(
+    "agreement", draw_agreement, kind="design", number="F12", section="robustness"
+)

@@ -174,4 +174,4 @@ def _shade_original_range(ax: Axes, original_range: tuple[int, int], true_k: int
         ax.axvline(true_k, color=theme.NEUTRAL, ls=":", lw=1.2, label=f"true K = {true_k}")
 
 
-FIGURE = ReportFigure("bic_curves", draw_bic_curves, number="F1")
+FIGURE = ReportFigure("bic_curves", draw_bic_curves, number="F1", section="robustness")

@@ -120,4 +120,6 @@ def plot_composition(
     return ax
 
 
-FIGURE = ReportFigure("composition", draw_composition, kind="design", number="F5")
+FIGURE = ReportFigure(
+    "composition", draw_composition, kind="design", number="F5", section="robustness"
+)

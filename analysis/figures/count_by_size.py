@@ -98,4 +98,6 @@ def plot_count_by_size(
     return ax
 
 
-FIGURE = ReportFigure("count_by_size", draw_count_by_size, kind="design", number="F4")
+FIGURE = ReportFigure(
+    "count_by_size", draw_count_by_size, kind="design", number="F4", section="robustness"
+)

@@ -293,4 +293,4 @@ def plot_coverage_by_source(
     return ax
 
 
-FIGURE = ReportFigure("coverage", draw_coverage, kind="design")
+FIGURE = ReportFigure("coverage", draw_coverage, kind="design", section="endpoints")

@@ -117,4 +117,6 @@ def plot_distributions(
     return ax
 
 
-FIGURE = ReportFigure("distributions", draw_distributions, kind="design", number="F11")
+FIGURE = ReportFigure(
+    "distributions", draw_distributions, kind="design", number="F11", section="robustness"
+)

@@ -131,4 +131,4 @@ def plot_endpoint(
     return ax
 
 
-FIGURE = ReportFigure("endpoints", draw_endpoints, kind="design")
+FIGURE = ReportFigure("endpoints", draw_endpoints, kind="design", section="endpoints")

@@ -63,12 +63,15 @@ class ReportFigure:
         that a search chose by their results are not effects. "search": of adaptive sweeps alone.
     number : str
         The study's own number of it, such as F3, which `--only` takes too; may be empty.
+    section : "endpoints", "robustness", "theory" or "search"
+        The part of the page that it stands in.
     """
 
     name: str
     draw: Callable[[Results], Drawn]
     kind: Literal["any", "design", "search"] = "any"
     number: str = ""
+    section: Literal["endpoints", "robustness", "theory", "search"] = "theory"
 
 
 def new_figure(width: float, height: float) -> Figure:

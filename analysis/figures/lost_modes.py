@@ -86,4 +86,6 @@ def plot_recall_by_trait(
     return ax
 
 
-FIGURE = ReportFigure("lost_modes", draw_lost_modes, kind="design", number="F15")
+FIGURE = ReportFigure(
+    "lost_modes", draw_lost_modes, kind="design", number="F15", section="robustness"
+)

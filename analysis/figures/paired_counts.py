@@ -177,4 +177,6 @@ def _dash(index: int) -> Any:
     return ["-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5))][index % 4]
 
 
-FIGURE = ReportFigure("paired_counts", draw_paired_counts, kind="design", number="F2")
+FIGURE = ReportFigure(
+    "paired_counts", draw_paired_counts, kind="design", number="F2", section="robustness"
+)

@@ -97,4 +97,4 @@ def plot_pareto(
     return ax
 
 
-FIGURE = ReportFigure("pareto", draw_pareto, kind="search")
+FIGURE = ReportFigure("pareto", draw_pareto, kind="search", section="search")

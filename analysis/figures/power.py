@@ -103,4 +103,4 @@ def plot_power(
     return ax
 
 
-FIGURE = ReportFigure("power", draw_power, kind="design", number="F13")
+FIGURE = ReportFigure("power", draw_power, kind="design", number="F13", section="robustness")

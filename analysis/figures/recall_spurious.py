@@ -138,4 +138,4 @@ def _mark_nulls(ax: Axes, nulls: pd.DataFrame) -> None:
         text.set_path_effects([withStroke(linewidth=2, foreground="white")])
 
 
-FIGURE = ReportFigure("recall_spurious", draw_recall_spurious, number="F6")
+FIGURE = ReportFigure("recall_spurious", draw_recall_spurious, number="F6", section="endpoints")

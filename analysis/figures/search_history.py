@@ -97,4 +97,4 @@ def plot_history(
     return ax
 
 
-FIGURE = ReportFigure("search_history", draw_search_history, kind="search")
+FIGURE = ReportFigure("search_history", draw_search_history, kind="search", section="search")

@@ -32,4 +32,6 @@ def draw_search_importances(results: Results) -> Drawn:
     )
 
 
-FIGURE = ReportFigure("search_importances", draw_search_importances, kind="search")
+FIGURE = ReportFigure(
+    "search_importances", draw_search_importances, kind="search", section="search"
+)

@@ -151,4 +151,4 @@ def plot_map(
     return filled
 
 
-FIGURE = ReportFigure("search_map", draw_search_map, kind="search")
+FIGURE = ReportFigure("search_map", draw_search_map, kind="search", section="search")

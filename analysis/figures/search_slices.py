@@ -86,4 +86,4 @@ def plot_slice(
     return ax
 
 
-FIGURE = ReportFigure("search_slices", draw_search_slices, kind="search")
+FIGURE = ReportFigure("search_slices", draw_search_slices, kind="search", section="search")

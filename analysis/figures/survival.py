@@ -157,4 +157,4 @@ def plot_ceiling_shares(frame: pd.DataFrame, *, ax: Axes | None = None, **kwargs
     return ax
 
 
-FIGURE = ReportFigure("survival", draw_survival, kind="design", number="F3")
+FIGURE = ReportFigure("survival", draw_survival, kind="design", number="F3", section="robustness")

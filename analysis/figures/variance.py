@@ -188,4 +188,4 @@ def plot_component_intervals(
     return ax
 
 
-FIGURE = ReportFigure("variance", draw_variance, kind="design", number="F10")
+FIGURE = ReportFigure("variance", draw_variance, kind="design", number="F10", section="robustness")

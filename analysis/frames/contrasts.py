@@ -191,7 +191,7 @@ def cell_contrasts(
     for one in _comparisons(results, against, tuple(endpoints)):
         n_pairs = int((~np.isnan(one.differences)).sum())
         head = {"reference": against, "endpoint": one.endpoint, "n_trials": n_pairs}
-        rows.append(heads[one.cell] | head | _signs(one))
+        rows.append(heads[one.cell] | head | sign_counts(one))
         differences.append((one.differences, one.seeds))
     if not rows:
         return pd.DataFrame()
@@ -204,7 +204,7 @@ def cell_contrasts(
     )
 
 
-def _signs(one: Comparison) -> dict[str, Any]:
+def sign_counts(one: Comparison) -> dict[str, Any]:
     """Count the data seeds above and below zero, with the sign test."""
     row = seed_matrix([(one.differences, one.seeds)])[0]
     above, below = int((row > 0).sum()), int((row < 0).sum())

@@ -5,8 +5,6 @@ What a reader opens is packed (JSON, gzip, base64) and drawn in the browser when
 
 from __future__ import annotations
 
-import base64
-import gzip
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from analysis.figures import theme
 from analysis.frames import summary
 from analysis.frames.embed import as_plane
 from analysis.load import Results
+from analysis.page.packing import packed
 from analysis.wording.names import cell_text, short_name, source_name
 from analysis.wording.notes import last_line
 from study.results import PROTOCOLS, SOURCES, count_columns
@@ -57,12 +56,6 @@ class CellPage:
     has_curves: bool
     n_points: int
     payload: str
-
-
-def packed(content: bytes | str) -> str:
-    """Pack text for a page: gzip, base64. The same text gives the same packing."""
-    raw = content.encode() if isinstance(content, str) else content
-    return base64.b64encode(gzip.compress(raw, compresslevel=9, mtime=0)).decode()
 
 
 def cell_pages(results: Results) -> list[CellPage]:

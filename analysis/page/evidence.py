@@ -39,7 +39,7 @@ def flat_ranges(results: Results) -> list[str]:
         if frame.empty or frame["factor"].nunique() > 1:
             continue
         levels, equal = _levels(frame)
-        runs = [run for run in _runs(levels, equal) if len(run) > 1]
+        runs = [run for run in runs_of_equal(levels, equal) if len(run) > 1]
         margin = f"{frame['margin'].iloc[0]:g} {unit_text(name)}"
         n = captions.count(int(frame["n_data"].max()), "data set")
         if runs:
@@ -79,7 +79,7 @@ def _levels(frame: pd.DataFrame) -> tuple[list[Any], set[tuple[Any, Any]]]:
     return levels, set(zip(rows["from_level"], rows["to_level"], strict=True))
 
 
-def _runs(levels: list[Any], equal: set[tuple[Any, Any]]) -> list[list[Any]]:
+def runs_of_equal(levels: list[Any], equal: set[tuple[Any, Any]]) -> list[list[Any]]:
     """Cut ordered levels into the longest runs in which every compared pair is equivalent."""
     runs: list[list[Any]] = []
     for level in levels:

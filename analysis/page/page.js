@@ -59,9 +59,26 @@ async function makeTable(table, options = {}) {
   return made;
 }
 
-const axisStyle = { gridcolor: "#e3e3e3", zerolinecolor: "#bbbbbb" };
-const layout = { font: { family: "system-ui, sans-serif", size: 12, color: "#1d1d1f" },
-                 paper_bgcolor: "#ffffff", plot_bgcolor: "#ffffff", autosize: true };
+// Colours of the present theme, for Plotly, which does not read the page's style.
+function ink(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+}
+
+function axisStyle() {
+  return { gridcolor: ink("rule"), zerolinecolor: ink("edge"), linecolor: ink("edge"), color: ink("ink") };
+}
+
+function baseLayout() {
+  return { font: { family: "system-ui, sans-serif", size: 12, color: ink("ink") },
+           paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true };
+}
+
+// Black, the colour of true data, is not seen on a dark ground.
+function seenColor(color) {
+  const dark = getComputedStyle(document.documentElement).colorScheme === "dark" || matchMedia("(prefers-color-scheme: dark)").matches && document.documentElement.dataset.theme !== "light";
+  return dark && color === "#1a1a1a" ? "#e8e8ea" : color;
+}
+
 const config = { displayModeBar: false, responsive: true };
 
 function drawCurves(Plotly, place, cell) {
@@ -70,14 +87,14 @@ function drawCurves(Plotly, place, cell) {
     curves.forEach((curve, index) => {
       traces.push({ x: curve.k, y: curve.bic.map((value) => value + 1), mode: "lines", type: "scatter",
         name: cell.names[source], legendgroup: source, showlegend: index === 0,
-        line: { color: cell.colors[source], width: 1 }, opacity: 0.7,
+        line: { color: seenColor(cell.colors[source]), width: 1 }, opacity: 0.7,
         hovertemplate: "k = %{x}<br>%{text}<extra>" + cell.names[source] + "</extra>",
         text: curve.bic.map((value) => value + " above its minimum, " + curve.seeds) });
     });
     const best = curves.filter((curve) => curve.best !== null);
     traces.push({ x: best.map((curve) => curve.best), y: best.map(() => 1), mode: "markers",
       type: "scatter", legendgroup: source, showlegend: false, cliponaxis: false,
-      marker: { color: cell.colors[source], size: 8, line: { color: "#ffffff", width: 1 } },
+      marker: { color: seenColor(cell.colors[source]), size: 8, line: { color: "#ffffff", width: 1 } },
       text: best.map((curve) => curve.seeds),
       hovertemplate: "k* = %{x}<br>%{text}<extra>" + cell.names[source] + "</extra>" });
   }
@@ -86,9 +103,9 @@ function drawCurves(Plotly, place, cell) {
                  fillcolor: "#e69f00", opacity: 0.15, line: { width: 0 }, layer: "below" };
   const mark = (x, dash, color) => ({ type: "line", x0: x, x1: x, y0: 0, y1: 1, yref: "paper",
                                       line: { color, dash, width: 1 } });
-  return Plotly.newPlot(place, traces, { ...layout, height: 340, margin: { l: 60, r: 10, t: 10, b: 45 },
-    xaxis: { ...axisStyle, title: { text: "components k" } },
-    yaxis: { ...axisStyle, type: "log", title: { text: "1 + BIC above its minimum" }, exponentformat: "power" },
+  return Plotly.newPlot(place, traces, { ...baseLayout(), height: 340, margin: { l: 60, r: 10, t: 10, b: 45 },
+    xaxis: { ...axisStyle(), title: { text: "components k" } },
+    yaxis: { ...axisStyle(), type: "log", title: { text: "1 + BIC above its minimum" }, exponentformat: "power" },
     legend: { orientation: "h", y: -0.25 },
     shapes: [span, mark(high, "dash", "#8c2d04"), mark(cell.true_k, "dot", "#6b6b6b")] }, config);
 }
@@ -113,11 +130,11 @@ function drawClouds(Plotly, place, cell) {
   });
   const name = (axis) => "x" + ("xyz".indexOf(axis) + 1);
   const axes = Object.fromEntries(Object.entries(ends).map(([axis, range]) =>
-    [axis + "axis", { ...axisStyle, title: { text: name(axis) }, range }]));
+    [axis + "axis", { ...axisStyle(), title: { text: name(axis) }, range }]));
   const scene = solid
     ? { scene: { ...axes, aspectmode: "data", camera: { eye: { x: 1.6, y: -1.85, z: 1.0 } } } }
     : axes;
-  return Plotly.newPlot(place, traces, { ...layout, height: 420, showlegend: false,
+  return Plotly.newPlot(place, traces, { ...baseLayout(), height: 420, showlegend: false,
     margin: solid ? { l: 0, r: 0, t: 0, b: 0 } : { l: 50, r: 10, t: 10, b: 45 }, ...scene }, config);
 }
 
@@ -126,9 +143,9 @@ function drawPlane(Plotly, place, cell) {
   return Plotly.newPlot(place, [{ x: plane.x, y: plane.y, type: "scatter", mode: "markers",
     text: hoverOf(plane), hovertemplate: "%{text}<extra></extra>",
     marker: { color: colorsOf(plane, cell.palette), size: 5, opacity: 0.8 } }],
-    { ...layout, height: 340, margin: { l: 60, r: 10, t: 10, b: 45 },
-      xaxis: { ...axisStyle, title: { text: plane.names[0] } },
-      yaxis: { ...axisStyle, title: { text: plane.names[1] }, showticklabels: plane.names[1] !== "" } }, config);
+    { ...baseLayout(), height: 340, margin: { l: 60, r: 10, t: 10, b: 45 },
+      xaxis: { ...axisStyle(), title: { text: plane.names[0] } },
+      yaxis: { ...axisStyle(), title: { text: plane.names[1] }, showticklabels: plane.names[1] !== "" } }, config);
 }
 
 // Turns the camera about the vertical axis or tilts it; keys and buttons do what the mouse does.
@@ -190,35 +207,144 @@ async function openCell(section) {
     if (places.clouds && cell.clouds) {
       await drawClouds(Plotly, places.clouds, cell);
       wireClouds(Plotly, section, places.clouds, cell);
+      scrollPast(places.clouds);
     }
     if (places.plane && cell.plane) await drawPlane(Plotly, places.plane, cell);
   }
   section.dataset.state = "drawn";
 }
 
+// The wheel scrolls the page; it zooms a picture only after a click into it.
+function scrollPast(place) {
+  place.addEventListener("wheel", (event) => {
+    if (!place.contains(document.activeElement) && !place.dataset.held) event.stopPropagation();
+  }, { capture: true, passive: true });
+  place.addEventListener("pointerdown", () => { place.dataset.held = "yes"; });
+  place.addEventListener("pointerleave", () => { delete place.dataset.held; });
+}
+
+const MOST_CHOSEN = 3;
+const chosen = [];
+
+function markRows() {
+  const names = new Set(chosen.map((section) => section.dataset.cell));
+  document.querySelectorAll("tr[data-cell]").forEach((row) =>
+    row.classList.toggle("chosen", names.has(row.dataset.cell)));
+}
+
+// Opens a cell beside those that are open; the oldest gives way to a fourth.
+function choose(section, { scroll = false } = {}) {
+  section.open = true;
+  if (scroll) section.scrollIntoView({ block: "nearest" });
+}
+
+function sectionOf(name, root = document) {
+  return [...root.querySelectorAll("details.cell")].find((one) => one.dataset.cell === name);
+}
+
+function chooseByName(name, origin) {
+  const sweep = (origin && origin.closest(".sweep")) || document;
+  const section = sectionOf(name, sweep);
+  if (!section) return;
+  if (section.open) { section.open = false; return; }
+  choose(section, { scroll: true });
+  const hash = "#" + (sweep.dataset ? sweep.dataset.at : "") + "cell=" + encodeURIComponent(section.dataset.short);
+  history.replaceState(null, "", hash);
+}
+
 function openTarget() {
-  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  if (target && target.matches("details.cell")) target.open = true;
+  if (!location.hash) return;
+  const wanted = decodeURIComponent(location.hash.slice(1));
+  const byCell = wanted.match(/^(.*?)cell=(.+)$/);
+  if (byCell) {
+    const short = byCell[2];
+    const section = [...document.querySelectorAll("details.cell")].find((one) =>
+      one.dataset.short === short && one.id.startsWith(byCell[1] + "cell-"));
+    if (section) choose(section, { scroll: true });
+    return;
+  }
+  const target = document.getElementById(wanted);
+  if (!target) return;
+  for (let place = target; place; place = place.parentElement) {
+    if (place.matches("details")) place.open = true;
+  }
+  if (target.matches("details")) target.scrollIntoView();
+}
+
+function wireTheme() {
+  const button = document.querySelector("button.theme");
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const isDark = () => (document.documentElement.dataset.theme || (system.matches ? "dark" : "light")) === "dark";
+  const say = () => { button.textContent = isDark() ? "Light" : "Dark"; };
+  button.hidden = false;
+  say();
+  button.addEventListener("click", () => {
+    document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+    try { localStorage.setItem("theme", document.documentElement.dataset.theme); } catch (error) { /* no storage */ }
+    say();
+    document.dispatchEvent(new Event("themechange"));
+  });
+  document.addEventListener("themechange", () => {
+    document.querySelectorAll(".js-plotly-plot").forEach((place) => {
+      const changes = { "font.color": ink("ink") };
+      Object.keys(place.layout).filter((name) => /^[xy]axis/.test(name)).forEach((name) => {
+        for (const [key, value] of Object.entries(axisStyle())) changes[name + "." + key] = value;
+      });
+      window.Plotly.relayout(place, changes);
+    });
+  });
+}
+
+function wireContents() {
+  const links = [...document.querySelectorAll(".rail a[href^='#']")];
+  const places = links.map((link) => document.getElementById(link.hash.slice(1))).filter(Boolean);
+  const mark = () => {
+    const passed = places.filter((place) => place.getBoundingClientRect().top < innerHeight / 3);
+    const current = passed.length ? passed[passed.length - 1] : places[0];
+    links.forEach((link) => {
+      if (current && link.hash === "#" + current.id) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+    });
+  };
+  const watcher = new IntersectionObserver(mark, { threshold: [0, 0.25, 0.5, 1] });
+  places.forEach((place) => watcher.observe(place));
+  mark();
+}
+
+function wireTables() {
+  const lazy = (table) => { if (!table.dataset.made) { table.dataset.made = "yes"; return makeTable(table); } return null; };
+  const tables = [...document.querySelectorAll("table.sortable")];
+  tables.forEach((table) => {
+    const fold = table.closest("details.fold");
+    if (fold) fold.addEventListener("toggle", () => { if (fold.open) lazy(table); });
+  });
+  return Promise.all(tables.filter((table) => !table.closest("details.fold:not([open])")).map(lazy));
 }
 
 document.querySelectorAll("details.cell").forEach((section) => {
   section.addEventListener("toggle", () => {
-    if (section.open && !section.dataset.state) {
-      section.dataset.state = "drawing";
-      openCell(section);
+    const place = chosen.indexOf(section);
+    if (!section.open) {
+      if (place >= 0) chosen.splice(place, 1);
+    } else if (place < 0) {
+      chosen.push(section);
+      if (chosen.length > MOST_CHOSEN) chosen[0].open = false;
+      if (!section.dataset.state) { section.dataset.state = "drawing"; openCell(section); }
     }
+    markRows();
   });
 });
-document.querySelectorAll("input.cell-filter").forEach((input) => {
-  input.addEventListener("input", () => {
-    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-    input.closest("section").querySelectorAll("details.cell").forEach((section) => {
-      const text = section.querySelector("summary").textContent.toLowerCase();
-      section.hidden = !words.every((word) => text.includes(word));
-    });
-  });
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a");
+  const row = event.target.closest("tr[data-cell], svg.hero-chart [data-cell]");
+  if (!row || (link && !row.contains(link))) return;
+  if (link) event.preventDefault();
+  chooseByName(row.dataset.cell, row);
 });
 window.addEventListener("hashchange", openTarget);
+window.addEventListener("beforeprint", () => document.querySelectorAll("details.fold").forEach((fold) => { fold.open = true; }));
+wireTheme();
+wireContents();
+// What is asked for by the address comes first.
 openTarget();
-Promise.all([...document.querySelectorAll("table.sortable")].map((table) => makeTable(table)))
-  .then(() => { document.documentElement.dataset.state = "ready"; });
+wireTables().then(() => { document.documentElement.dataset.state = "ready"; });

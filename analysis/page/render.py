@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import importlib.resources
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,18 +13,36 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import markupsafe
 import pandas as pd
 
+from analysis.frames import summary
+from analysis.frames.cells import named_rows
 from analysis.load import Manifest, Results
 from analysis.page import across, answer
-from analysis.page.cells import CellPage, packed
+from analysis.page.answered import Headline
+from analysis.page.cell_table import CellRow, cell_heads, cell_rows
+from analysis.page.cells import CellPage
+from analysis.page.chips import Chip, chips, ill_controls
+from analysis.page.explore import Explored, explored
+from analysis.page.headline import headline, planned_trials
+from analysis.page.hero import hero_svg
+from analysis.page.packing import packed
 from analysis.tables.tables import Table
 from analysis.wording import notes as captions
+from analysis.wording.glossary import GLOSSARY, with_terms
+from analysis.wording.names import cell_text
 from study.results import CERTIFICATE, open_folder
 
 _HERE = Path(__file__).parent
 # Nobody reads more rows without the script that sorts and filters them, which can unpack them too.
 PLAIN_ROWS = 400
+
+
+def first_sentence(text: str) -> tuple[str, str]:
+    """Cut a text behind its first sentence."""
+    found = re.match(r"(.+?[^.\d][.](?=\s+[A-Z0-9]|$))\s*(.*)", text, flags=re.S)
+    return (found[1], found[2]) if found else (text, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +55,21 @@ class FigureEntry:
     caption: str = ""
     alt: str = ""
     image: str = ""
+    kind: str = "png"
     width: int = 0
+    height: int = 0
+    section: str = "theory"
+    query: str = ""
+
+    @property
+    def seen(self) -> str:
+        """The caption's first sentence; `read` has the others."""
+        return first_sentence(self.caption)[0]
+
+    @property
+    def read(self) -> str:
+        """How to read the figure."""
+        return first_sentence(self.caption)[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +95,21 @@ class SweepEntry:
     ----------
     at : str
         What its anchors start with: empty when it is alone on the page.
+    base : str
+        Where its files lie, seen from the page: empty or a relative path with a slash behind.
+    running : str
+        What has not run yet; empty when all has.
     """
 
     at: str
     manifest: Manifest
+    headline: Headline
+    hero: str
+    chips: Sequence[Chip]
+    explored: Explored
+    cell_heads: Sequence[str]
+    cell_rows: Sequence[CellRow]
+    ill_controls: Sequence[Any]
     answer: Sequence[str]
     denominators: str
     figures: Sequence[FigureEntry]
@@ -73,6 +118,31 @@ class SweepEntry:
     cells: Sequence[CellPage]
     provenance: Sequence[tuple[str, str]]
     sweep_text: str
+    base: str = ""
+    running: str = ""
+
+    @property
+    def lead_figure(self) -> str:
+        """The one figure that stands open."""
+        first = self.figures_in("endpoints")
+        names = [figure.name for _, figure in first]
+        return "endpoints" if "endpoints" in names else names[0] if names else ""
+
+    def evidence_of(self, chip: Chip) -> str:
+        """Return the anchor of a chip's evidence, or the answer where the page lacks it."""
+        kind, _, name = chip.anchor.partition("-")
+        there = {
+            "figure": {figure.name for figure in self.figures},
+            "table": {table.name for table in self.tables},
+        }.get(kind)
+        if chip.anchor == "controls" and not self.ill_controls:
+            return "method"
+        return chip.anchor if there is None or name in there else "answer-full"
+
+    def figures_in(self, section: str) -> list[tuple[int, FigureEntry]]:
+        """List the figures of a part of the page with their numbers."""
+        numbered = enumerate(self.figures, start=1)
+        return [(number, figure) for number, figure in numbered if figure.section == section]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +170,17 @@ def sweep_entry(
 ) -> SweepEntry:
     """Gather what the page shows of one sweep."""
     sweep = pd.Series(dict(results.manifest.sweep), dtype=object)
+    answered = headline(results)
     return SweepEntry(
         at=at,
         manifest=results.manifest,
+        headline=answered,
+        hero=hero_svg(answered.chart),
+        chips=chips(results),
+        explored=explored(results),
+        cell_heads=cell_heads(),
+        cell_rows=cell_rows(results),
+        ill_controls=named_rows(ill_controls(results)),
         answer=answer.sentences(results),
         denominators=captions.denominators(results),
         figures=[entry for entry in figures if not entry.reason],
@@ -111,6 +189,19 @@ def sweep_entry(
         cells=cells,
         provenance=_provenance(results),
         sweep_text=sweep.to_json(indent=1),
+        running=_running(results),
+    )
+
+
+def _running(results: Results) -> str:
+    cells = summary.cells(results)
+    ended = int(cells[["n_done", "n_stopped", "n_failed"]].sum().sum())
+    planned = planned_trials(results)
+    if ended >= planned:
+        return ""
+    return (
+        f"{planned - ended} of {planned} planned trials have not run. Every number here is "
+        "provisional: do not quote it."
     )
 
 
@@ -175,17 +266,30 @@ def _table_html(table: Table) -> tuple[str, str]:
     Cells that start with a number are sorted by it: "1.82 [1.75, 1.90]" is 1.82.
     """
     head = "".join(f'<th scope="col">{html.escape(str(name))}</th>' for name in table.shown)
+    cells = _cells_of_rows(table)
     orders = [_sort_keys(table.shown.iloc[:, i]) for i in range(table.shown.shape[1])]
     lines = []
     for index, row in enumerate(table.shown.itertuples(index=False)):
-        cells = []
+        parts = []
+        own = cells[index] if cells else ""
         for column, value in enumerate(row):
             tag = 'th scope="row"' if column == 0 else "td"
             order = orders[column]
             key = f' data-order="{order[index]:g}"' if order is not None else ""
-            cells.append(f"<{tag}{key}>{html.escape(str(value))}</{tag[:2]}>")
-        lines.append(f"<tr>{''.join(cells)}</tr>")
+            if own and column == 0:
+                # The filter finds a cell by the name that it has everywhere.
+                key += f' data-search="{html.escape(f"{value} {cell_text(own)}", quote=True)}"'
+            parts.append(f"<{tag}{key}>{html.escape(str(value))}</{tag[:2]}>")
+        mark = f' data-cell="{html.escape(own, quote=True)}"' if own else ""
+        lines.append(f"<tr{mark}>{''.join(parts)}</tr>")
     return f"<thead><tr>{head}</tr></thead>", "".join(lines)
+
+
+def _cells_of_rows(table: Table) -> list[str]:
+    """Return the cell of each row, where the rows are of cells."""
+    if "cell" not in table.data or len(table.data) != len(table.shown):
+        return []
+    return table.data["cell"].astype(str).tolist()
 
 
 def _sort_keys(column: pd.Series) -> list[float] | None:
@@ -204,21 +308,27 @@ def _library(package: str, path: str) -> str:
     return packed(importlib.resources.files(package).joinpath(path).read_bytes())
 
 
+@cache
+def _plotly() -> str:
+    """Return the part of plotly.js that draws lines, points and 3-D: a third of the whole."""
+    content = (_HERE / "vendor" / "plotly-gl3d.min.js.gz").read_bytes()
+    return base64.b64encode(content).decode()
+
+
 def render_page(sweeps: Sequence[SweepEntry], together: AcrossEntry | None = None) -> str:
     """Write the page of one or several sweeps.
 
     Returns
     -------
     str
-        HTML that asks nothing of a network. Plotly is in it only when a cell has something to
-        draw.
+        HTML that asks nothing of a network.
     """
     libraries = {
         "tables-js": _library("itables", "html/dt_bundle.js"),
         "tables-css": _library("itables", "html/dt_bundle.css"),
     }
-    if any(cell.has_curves or cell.has_points for sweep in sweeps for cell in sweep.cells):
-        libraries["plotly"] = _library("plotly", "package_data/plotly.min.js")
+    if any(sweep.cells for sweep in sweeps):
+        libraries["plotly"] = _plotly()
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
@@ -226,12 +336,15 @@ def render_page(sweeps: Sequence[SweepEntry], together: AcrossEntry | None = Non
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["terms"] = lambda text: markupsafe.Markup(with_terms(text))
     alone = len(sweeps) == 1
     context: dict[str, Any] = {
         "title": sweeps[0].manifest.name if alone else f"{len(sweeps)} sweeps",
         "description": sweeps[0].manifest.question if alone else _names(sweeps),
         "css": (_HERE / "page.css").read_text(encoding="utf-8"),
         "script": (_HERE / "page.js").read_text(encoding="utf-8"),
+        "explore_script": (_HERE / "explore.js").read_text(encoding="utf-8"),
+        "glossary": GLOSSARY.items(),
     }
     template = environment.get_template("report.html.j2")
     return template.render(sweeps=sweeps, together=together, libraries=libraries, **context)

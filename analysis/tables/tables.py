@@ -10,6 +10,8 @@ import pandas as pd
 
 from analysis.frames import summary
 from analysis.frames.adaptive import search_of, suggestions
+from analysis.frames.contrasts import CONTROLLED
+from analysis.frames.count_contrasts import count_contrasts
 from analysis.load import Results
 from analysis.tables.checks import nulls, theory
 from analysis.tables.counting import certainty, excess
@@ -222,10 +224,16 @@ def _family_text(row: Any, *, digits: int) -> str:
 def differences(results: Results) -> Table:
     """Every cell against the reference cell on common seeds: the primary endpoints."""
     frame = summary.cell_contrasts(results)
+    counts = count_contrasts(results)
+    if len(counts):
+        frame = pd.concat([frame, counts], ignore_index=True)
     if frame.empty:
         raise NotTabulated("one cell finished, so there is no other to compare it with")
     shown = cell_columns(frame, results.manifest.factors)
-    shown["endpoint"] = [name_of(name).split(" (")[0] for name in frame["endpoint"]]
+    shown["endpoint"] = [
+        "k* of samples less control" if name == CONTROLLED else name_of(name).split(" (")[0]
+        for name in frame["endpoint"]
+    ]
     shown["difference"] = [estimate_text(row, digits=3) for _, row in frame.iterrows()]
     shown["P(> reference)"] = [decimal(value) for value in frame["superiority"]]
     shown["dz"] = [decimal(value) for value in frame["dz"]]
@@ -243,11 +251,12 @@ def differences(results: Results) -> Table:
         f"by data and init seed. {captions.intervals(frame, what='Brackets')} {captions.FAMILY} "
         "Family: the cells that differ from the reference in one factor, and the reference's k* "
         "against its control; an endpoint is left out where it does not depend on what differs. "
-        "FDR: Benjamini-Hochberg over all rows. Above / below: data seeds by the sign of their "
-        "difference; p (signs): two-sided sign test, which holds for every law. P(> reference): "
-        "share of data seeds above, ties half. dz: mean over standard deviation of the data "
-        "seeds' differences. Failed trials are in no pair; the headline's 'all planned' gives "
-        "their range. "
+        "The rows of k*, each cell's count less its control's, are a family of their own. "
+        "FDR: Benjamini-Hochberg over the other rows. Above / below: data seeds by the sign of "
+        "their difference; p (signs): two-sided sign test, which holds for every law. "
+        "P(> reference): share of data seeds above, ties half. dz: mean over standard "
+        "deviation of the data seeds' differences. Failed trials are in no pair; the headline's "
+        "'all planned' gives their range. "
         f"{captions.density_note(results)}{captions.recall_note(results)}"
         f"{captions.denominators(results)}",
         frame,

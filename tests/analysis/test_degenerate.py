@@ -18,7 +18,13 @@ from analysis.figures.layout import NotApplicable
 from analysis.figures.registry import FIGURES, figures_of
 from analysis.load import Results, load_results, without_infinities
 from analysis.page import answer
+from analysis.page.cell_table import cell_rows
 from analysis.page.cells import cell_pages
+from analysis.page.chips import chips
+from analysis.page.explore import explored
+from analysis.page.headline import headline
+from analysis.page.headline_factors import MOST_WORDS
+from analysis.page.hero import hero_svg
 from analysis.page.latex import render_latex
 from analysis.page.render import FigureEntry, sweep_entry, table_entry
 from analysis.tables.table import NotTabulated
@@ -168,6 +174,14 @@ def _texts(results: Results) -> Iterator[tuple[str, str]]:
         yield f"cell {page.name}", " ".join((page.title, *page.facts))
         yield f"data of cell {page.name}", gzip.decompress(base64.b64decode(page.payload)).decode()
     yield "answer", "\n".join(answer.sentences(results))
+    answered = headline(results)
+    assert len(answered.verdict.split()) <= MOST_WORDS
+    yield "headline", f"{answered.verdict} {[str(number) for number in answered.numbers]}"
+    yield "chart", hero_svg(answered.chart)
+    yield "flags", str(chips(results))
+    yield "cells", " ".join(f"{row.text} {row.flags} {row.line}" for row in cell_rows(results))
+    payload = gzip.decompress(base64.b64decode(explored(results).payload)).decode()
+    yield "explore", payload
     entry = sweep_entry(results, (), shown, pages)
     yield "page", f"{entry.denominators} {entry.provenance}"
     yield "LaTeX", render_latex(entry)

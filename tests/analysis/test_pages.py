@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from analysis import report
@@ -69,9 +70,14 @@ def page(browser: Any, page_file: Path, request: pytest.FixtureRequest) -> Itera
 def _open_cell(page: Any, number: int) -> Any:
     cell = page.locator(f"#cell-{number}")
     if not cell.evaluate("cell => cell.open"):
-        cell.locator("summary").click()
+        page.locator("table.cells tbody tr").nth(number - 1).locator("th").click()
     page.wait_for_selector(f"#cell-{number}[data-state=drawn]", timeout=120_000)
     return cell
+
+
+def _open_fold(page: Any, name: str) -> None:
+    page.locator(f"#{name} > summary").click()
+    page.locator(f"#{name} .dt-container").wait_for()
 
 
 def _first_cells(table: Any) -> list[str]:
@@ -89,7 +95,8 @@ def _wait_for_rows(page: Any, table: Any, wanted: list[str]) -> None:
 
 
 def test_tables_sort_and_filter(page: Any) -> None:
-    table = page.locator("#table-headline + .scroll table")
+    _open_fold(page, "table-headline")
+    table = page.locator("#table-headline .scroll table")
     widths = [str(q) for q in range(1, 10)]
     assert _first_cells(table) == widths
     head = table.locator("thead th").first
@@ -101,13 +108,19 @@ def test_tables_sort_and_filter(page: Any) -> None:
     head.locator("[role=button], span.dt-column-order").first.focus()
     page.keyboard.press("Enter")
     _wait_for_rows(page, table, widths)
-    box = page.locator("#table-coverage + .scroll input[type=search]")
+    # A cell is found by the name that it has everywhere.
+    box = page.locator("#table-headline .scroll input[type=search]")
+    box.fill("q = 3")
+    _wait_for_rows(page, table, ["3"])
+    box.fill("")
+    _open_fold(page, "table-coverage")
+    box = page.locator("#table-coverage .scroll input[type=search]")
     box.fill("decoder")
-    found = page.locator("#table-coverage + .scroll tbody tr").all_inner_texts()
+    found = page.locator("#table-coverage .scroll tbody tr").all_inner_texts()
     assert found
     assert all("decoder means" in text for text in found)
     box.fill("")
-    assert "of 72 entries" in page.locator("#table-coverage + .scroll").inner_text()
+    assert "of 72 entries" in page.locator("#table-coverage .scroll").inner_text()
 
 
 def test_cells_open_filter_and_show_their_seeds(page: Any) -> None:
@@ -116,17 +129,89 @@ def test_cells_open_filter_and_show_their_seeds(page: Any) -> None:
     assert seeds.count() == 4
     assert "diverged: loss is not finite" in " ".join(seeds.all_inner_texts())
     assert cell.locator(".curves .scatterlayer .trace").count() > 4
-    page.locator("input.cell-filter").fill("q = 7")
-    shown = page.locator("details.cell:not([hidden]) > summary").all_inner_texts()
-    assert shown == ["q = 7"]
-    page.locator("input.cell-filter").fill("")
+    assert page.url.endswith("#cell=q%3D1")
+    assert page.locator("table.cells tr.chosen").count() == 1
+    # Three stand beside each other; the oldest gives way to a fourth.
+    for number in (2, 3, 4):
+        _open_cell(page, number)
+    opened = page.locator("details.cell[open] > summary").all_inner_texts()
+    assert opened == ["q = 2", "q = 3", "q = 4"]
+    page.locator("#cells input[type=search]").fill("q = 7")
+    _wait_for_rows(page, page.locator("table.cells"), ["q = 7"])
+    page.locator("#cells input[type=search]").fill("")
 
 
 def test_a_cell_opens_by_its_address(browser: Any, page_file: Path) -> None:
     tab = browser.new_page(viewport={"width": 800, "height": 900})
-    tab.goto(page_file.as_uri() + "#cell-4")
-    tab.wait_for_selector("#cell-4[data-state=drawn]", timeout=120_000)
+    for address, number in (("#cell-4", 4), ("#cell=q%3D6", 6)):
+        tab.goto("about:blank")
+        tab.goto(page_file.as_uri() + address)
+        tab.wait_for_selector(f"#cell-{number}[data-state=drawn]", timeout=120_000)
     tab.close()
+
+
+def test_the_first_screen_answers(page: Any) -> None:
+    """Question, verdict, number, chart and flags are seen at a desk without scrolling."""
+    for what in ("h1", ".verdict", ".number b", "svg.hero-chart .pt", ".chips .chip"):
+        assert page.locator(what).first.is_visible()
+    assert len(page.locator(".verdict").inner_text().split()) <= 30
+    assert page.locator(".rail a").count() == 7
+    if page.viewport_size["width"] == 1400:
+        bottom = "() => document.querySelector('.chips').getBoundingClientRect().bottom + scrollY"
+        assert page.evaluate(bottom) < 900
+        height = "() => document.documentElement.scrollHeight"
+        folded = "() => document.querySelectorAll('details[open]').forEach(d => d.open = false)"
+        page.evaluate(folded)
+        assert page.evaluate(height) <= 6 * 900
+    else:
+        # The name and the estimate of a cell are seen without scrolling sideways.
+        row = page.locator("table.cells tbody tr").first
+        box = row.locator("td").first.bounding_box()
+        assert box["x"] + box["width"] <= 400
+
+
+def test_hovering_says_what_the_csv_says(page: Any, page_file: Path) -> None:
+    page.locator(".explore-chart").scroll_into_view_if_needed()
+    page.wait_for_selector(".explore-chart[data-state=drawn]", timeout=120_000)
+    frame = pd.read_csv(page_file.parent / "explore.csv", keep_default_na=False)
+
+    def drawn() -> dict[str, str]:
+        script = (
+            "place => Object.fromEntries(place.data.flatMap(trace => trace.customdata.map("
+            "(cell, i) => [cell, trace.hovertext[i]])))"
+        )
+        found: dict[str, str] = page.locator(".explore-chart").evaluate(script)
+        return found
+
+    def told(quantity: str, source: str = "", protocol: str = "") -> dict[str, str]:
+        rows = frame[(frame["quantity"] == quantity) & (frame["source"] == source)]
+        rows = rows[rows["protocol"] == protocol]
+        return {row.cell: f"{float(row.estimate):.4g}" for row in rows.itertuples()}
+
+    def check(numbers: dict[str, str]) -> None:
+        texts = drawn()
+        assert texts.keys() == numbers.keys()
+        assert all(f"<br>{numbers[cell]}" in text for cell, text in texts.items())
+
+    check(told("extra", "samples", "calibrated"))
+    form = page.locator("form.choices")
+    form.locator("[name=y]").select_option("fkl_nats")
+    page.wait_for_function("location.hash.includes('y=fkl_nats')")
+    page.wait_for_timeout(300)
+    check(told("fkl_nats"))
+    # What is chosen is in the address, and comes back with it.
+    address = page.url
+    page.goto("about:blank")
+    page.goto(address)
+    page.wait_for_selector(".explore-chart[data-state=drawn]", timeout=120_000)
+    check(told("fkl_nats"))
+
+
+def test_a_point_leads_to_its_cell(page: Any) -> None:
+    page.wait_for_selector("html[data-state=ready]", timeout=120_000)
+    page.locator("svg.hero-chart [data-cell='latent_dim=5'] circle").click()
+    page.wait_for_selector("#cell-5[data-state=drawn]", timeout=120_000)
+    assert "q = 5" in page.locator("tr.chosen th").all_inner_texts()
 
 
 def _wait_for_turn(
@@ -174,13 +259,15 @@ def test_nothing_runs_over_the_edge(page: Any) -> None:
 def test_contrast_names_and_alternatives(page: Any) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     _open_cell(page, 1)
-    found = axe.run(page).response["violations"]
-    told = [f"{v['id']}: {v['nodes'][0]['html'][:120]}" for v in found]
-    assert not told
+    for theme_name in ("dark", "light"):
+        page.evaluate(f"document.documentElement.dataset.theme = '{theme_name}'")
+        found = axe.run(page).response["violations"]
+        told = [f"{theme_name}: {v['id']}: {v['nodes'][0]['html'][:120]}" for v in found]
+        assert not told
 
 
 def test_nothing_is_asked_of_a_network_and_nothing_goes_wrong(page: Any, page_file: Path) -> None:
     _open_cell(page, 2)
-    outside = [url for url in page.asked if not url.startswith(("data:", "blob:"))]
-    assert outside == [page_file.as_uri()]
+    outside = [url for url in page.asked if not url.startswith(("data:", "blob:", "about:"))]
+    assert {url.partition("#")[0] for url in outside} == {page_file.as_uri()}
     assert [text for text in page.said if text.startswith("error")] == []

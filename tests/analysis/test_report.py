@@ -107,13 +107,31 @@ def test_page_stands_alone(written: Path) -> None:
     page = _Page()
     page.feed(text)
     assert [link for link in page.loaded if not link.startswith(("data:", "#"))] == []
-    assert all(link.startswith(("data:", "#", "https://")) for link in page.links)
+    beside = ("figures/", "tables/", "explore.csv")
+    assert all(link.startswith(("data:", "#", "https://", *beside)) for link in page.links)
+    assert all((written / link).exists() for link in page.links if link.startswith(beside))
     assert all(link[1:] in page.ids for link in page.links if link.startswith("#"))
     assert len(page.alts) == len(_drawn(written))
     assert all(len(alt) > 30 for alt in page.alts)
     assert len(set(page.ids)) == len(page.ids)
     assert not re.search(r"\bnan\b|\bNone\b|\binf\b", _plain(written / "report.html"))
-    assert (written / "report.html").stat().st_size < 10_000_000
+    assert (written / "report.html").stat().st_size < 3_000_000
+
+
+def test_an_index_has_a_card_for_each_sweep(
+    written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "small").mkdir()
+    for name in ("card.json", "report.html"):
+        (tmp_path / "small" / name).write_bytes((written / name).read_bytes())
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "card.json").write_text("{")
+    assert report.main(["--index", str(tmp_path)]) == 0
+    assert "index of 1 sweeps" in capsys.readouterr().out
+    text = (tmp_path / "index.html").read_text()
+    assert 'href="small/report.html"' in text
+    assert "Not decided" in text
+    assert report.main(["--index", str(tmp_path / "nowhere")]) == 2
 
 
 def test_page_answers_with_denominators(written: Path) -> None:
