@@ -15,6 +15,7 @@ COMMANDS = {
     "sweep": ("study.sweep", "run a sweep, or continue it"),
     "submit": ("study.submit", "run a sweep on a Ray cluster, under Slurm or on Kubernetes"),
     "status": ("study.status", "how far a sweep is"),
+    "live": ("study.live", "write a page on a running sweep, which needs no server"),
     "rescore": ("study.rescore", "count the modes of trained networks again"),
     "verify": ("study.verify", "run random trials again and compare them with their rows"),
     "report": ("analysis.report", "figures, tables and one page from a results folder"),
@@ -26,7 +27,7 @@ USAGE = f"""usage: mode-study COMMAND ...
 
 {_LINES}
 
-`mode-study COMMAND --help` lists a command's options.
+`mode-study --version` prints the version; `mode-study COMMAND --help` lists a command's options.
 """
 
 
@@ -49,6 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         import importlib
 
         return int(importlib.import_module(COMMANDS[words[0]][0]).main(words[1:]))
+    if words and words[0] in ("-V", "--version"):
+        import importlib.metadata
+
+        say(f"mode-study {importlib.metadata.version('mode-coverage-study')}")
+        return 0
     if words and words[0] in ("-h", "--help"):
         say(USAGE, end="")
         return 0

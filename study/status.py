@@ -10,9 +10,11 @@ import argparse
 import json
 import re
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -208,7 +210,7 @@ def render(status: Status) -> RenderableType:
     early = f"{status.n_stopped} stopped early, " * (status.n_stopped > 0)
     total = as_text(
         f"{status.name}: {status.n_done} of {status.n_trials} trials done, {early}"
-        f"{status.n_not_done} not done, {status.n_left} left",
+        f"{status.n_not_done} failed, {status.n_left} left",
         style="bold",
     )
     parts: list[RenderableType] = [total, as_text(headline(status))]
@@ -245,10 +247,11 @@ def _running(writer: Writer) -> RenderableType:
 
 
 def _cell_table(status: Status) -> Table:
-    headings = ["cell", "done", *["stopped"] * (status.n_stopped > 0), "not done", "left"]
+    headings = ["cell", "done", *["stopped"] * (status.n_stopped > 0), "failed", "left"]
     table = Table(*headings, box=None, pad_edge=False)
     # Unfinished cells first.
     ordered = sorted(status.cells.items(), key=lambda item: item[1]["left"] == 0)
+    table.columns[0].overflow = "fold"
     for cell, count in ordered[:MAX_CELLS]:
         done = f"{count['done']}/{count['trials']}"
         stopped = [str(count["stopped"] or "")] if status.n_stopped else []
@@ -258,6 +261,48 @@ def _cell_table(status: Status) -> Table:
     if len(ordered) > MAX_CELLS:
         table.add_row(f"and {len(ordered) - MAX_CELLS} more cells")
     return table
+
+
+def _sweeps_in(path: str) -> list[Path]:
+    """List the results folders directly below a local folder that is not one itself."""
+    place = Path(path)
+    if "://" in path or (place / "manifest.json").exists():
+        return []
+    return sorted(one.parent for one in place.glob("*/manifest.json"))
+
+
+def _list_sweeps(places: Sequence[Path], *, as_json: bool) -> int:
+    """Print one line per sweep; a folder that cannot be read says so in its line."""
+    rows: list[dict[str, Any]] = []
+    for place in places:
+        row: dict[str, Any] = {"sweep": place.name}
+        try:
+            status = read_status(open_folder(str(place)))
+        except (ResultsError, OSError) as error:
+            rows.append(row | {"state": "unreadable", "message": printable(error)})
+            continue
+        rows.append(
+            row
+            | {"state": status.state, "done": status.n_done, "trials": status.n_trials}
+            | {"failed": status.n_not_done, "left": status.n_left, "age_s": _age_s(place)}
+        )
+    if as_json:
+        say(json.dumps(rows))
+        return ExitStatus.DONE
+    table = Table("sweep", "state", "done", "failed", "left", "changed", box=None, pad_edge=False)
+    table.columns[0].overflow = "fold"
+    for row in rows:
+        done = f"{row['done']}/{row['trials']}" if "done" in row else row["message"]
+        changed = f"{format_duration(row['age_s'])} ago" if "age_s" in row else ""
+        counts = (str(row.get(name, "") or "") for name in ("failed", "left"))
+        table.add_row(as_text(row["sweep"]), row["state"], as_text(done), *counts, changed)
+    make_console().print(table)
+    return ExitStatus.DONE
+
+
+def _age_s(place: Path) -> float:
+    newest = max((path.stat().st_mtime for path in place.glob("*.parquet")), default=time.time())
+    return max(time.time() - newest, 0.0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -274,12 +319,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Report how far a sweep is: trials done, running, failed (with causes) and "
         "left. Only reads.",
     )
-    parser.add_argument("path", help="results folder or s3:// URI, such as results/latent_dims")
+    parser.add_argument(
+        "path",
+        nargs="?",
+        default="results",
+        help="results folder or s3:// URI, such as results/latent_dims; a folder of such folders "
+        "(default: results) lists them all",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
     add_option(parser)
     options = parser.parse_args(argv)
     try:
         load_plugins(options.plugins)
+        found = _sweeps_in(options.path)
+        if found:
+            return _list_sweeps(found, as_json=options.json)
         status = read_status(open_folder(whole_location(options.path.rstrip("/"))))
     except (ResultsError, PluginError, OSError) as error:
         say_error(f"error: {printable(error)}")

@@ -8,6 +8,7 @@ every planned trial is done, 1 when some failed or the run broke off, 2 when it 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import socket
 import sys
 from collections.abc import Sequence
@@ -96,6 +97,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="stacks to run at once on this machine (default: as many as its CPUs allow)",
     )
     parser.add_argument(
+        "--live",
+        action="store_true",
+        help="keep live.html in the results folder, a page on the run that needs no server",
+    )
+    parser.add_argument(
         "--dashboard",
         action="store_true",
         help="start Ray's dashboard, for this machine only (needs ray[default])",
@@ -157,7 +163,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise SweepError("--storage: only an adaptive sweep (search:) has a copy there")
             if options.smoke:
                 sweep = shrink(sweep)
-            return (run if sweep.search is None else run_search)(sweep, run_options, stop)
+            with _live_page(options, sweep.name):
+                return (run if sweep.search is None else run_search)(sweep, run_options, stop)
         except ModuleNotFoundError as error:
             return say_missing(error)
         except (SweepError, ResultsError, SessionError, PluginError) as error:
@@ -165,6 +172,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             return ExitStatus.USAGE
         except KeyboardInterrupt:
             return say_stopped(stop)
+
+
+def _live_page(options: argparse.Namespace, name: str) -> contextlib.AbstractContextManager[None]:
+    """Keep the page of the run written, if it is asked for and something runs."""
+    if not options.live or options.dry_run:
+        return contextlib.nullcontext()
+    from study.live import kept_live
+    from study.results.folder import join_location
+
+    return kept_live(join_location(options.results, name))
 
 
 def _run_options(options: argparse.Namespace) -> RunOptions:

@@ -129,4 +129,4 @@ def _drawn(masses: pd.Series) -> np.ndarray:
     return np.maximum(masses.to_numpy(float), SMALLEST_MASS)
 
 
-FIGURE = ReportFigure("outside", draw_outside, kind="design", number="F16")
+FIGURE = ReportFigure("outside", draw_outside, kind="design", number="F16", section="robustness")

@@ -48,6 +48,8 @@ async function makeTable(table, options = {}) {
     pageLength: 25,
     info: rows > 30,
     order: [],
+    // "q = 3" is one name, not a 3 anywhere in the row.
+    search: { smart: false },
     autoWidth: false,
     layout: { topStart: rows > 30 ? "pageLength" : null, topEnd: "search",
               bottomStart: rows > 30 ? "info" : null, bottomEnd: rows > 30 ? "paging" : null },

@@ -129,15 +129,15 @@ class SweepEntry:
         return "endpoints" if "endpoints" in names else names[0] if names else ""
 
     def evidence_of(self, chip: Chip) -> str:
-        """Return the anchor of a chip's evidence, or the answer where the page lacks it."""
+        """Return the anchor of a chip's evidence, or the answer's where the page lacks it."""
         kind, _, name = chip.anchor.partition("-")
         there = {
             "figure": {figure.name for figure in self.figures},
             "table": {table.name for table in self.tables},
         }.get(kind)
-        if chip.anchor == "controls" and not self.ill_controls:
-            return "method"
-        return chip.anchor if there is None or name in there else "answer-full"
+        if chip.anchor == "method" or (chip.anchor == "controls" and not self.ill_controls):
+            return "method"  # which the sweeps of a page share
+        return self.at + (chip.anchor if there is None or name in there else "answer-full")
 
     def figures_in(self, section: str) -> list[tuple[int, FigureEntry]]:
         """List the figures of a part of the page with their numbers."""
@@ -278,7 +278,9 @@ def _table_html(table: Table) -> tuple[str, str]:
             key = f' data-order="{order[index]:g}"' if order is not None else ""
             if own and column == 0:
                 # The filter finds a cell by the name that it has everywhere.
-                key += f' data-search="{html.escape(f"{value} {cell_text(own)}", quote=True)}"'
+                name = cell_text(own)
+                found = f"{value} {name} {name.replace(' ', '')}"
+                key += f' data-search="{html.escape(found, quote=True)}"'
             parts.append(f"<{tag}{key}>{html.escape(str(value))}</{tag[:2]}>")
         mark = f' data-cell="{html.escape(own, quote=True)}"' if own else ""
         lines.append(f"<tr{mark}>{''.join(parts)}</tr>")

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from study.config import Sweep
 from study.display.console import make_console
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_PLAN_LINES = 40
+WIDE_COLUMNS = 100
+_COVERAGE_TITLE = "Coverage k/K, mean over done trials (share of counts at the ceiling)"
 SUMMARY_SOURCES = ("data", "means", "samples")
 SOURCE_NAMES = {"data": "data (control)"}
 
@@ -145,20 +148,24 @@ def _print_rows(
     console.print(table)
 
 
-def coverage_table(trials: pd.DataFrame) -> Table:
+def coverage_table(trials: pd.DataFrame, *, width: int = 120) -> RenderableType:
     """Tabulate coverage by cell beside its control, with the share of counts at the ceiling.
 
     Parameters
     ----------
     trials : DataFrame
         Rows of the `trials` table.
+    width : int
+        Columns of the terminal: below 100 a cell's name stands on a line of its own, whole.
 
     Returns
     -------
-    rich.table.Table
+    rich.console.RenderableType
     """
-    table = Table(title="Coverage k/K, mean over done trials (share of counts at the ceiling)")
-    table.add_column("cell")
+    if width < WIDE_COLUMNS:
+        return _coverage_list(trials)
+    table = Table(title=_COVERAGE_TITLE)
+    table.add_column("cell", overflow="fold")
     table.add_column("done", justify="right")
     table.add_column("source")
     for protocol in PROTOCOLS:
@@ -172,6 +179,21 @@ def coverage_table(trials: pd.DataFrame) -> Table:
             table.add_row(*name, SOURCE_NAMES.get(source, source), *(values if source else ()))
         table.add_section()
     return table
+
+
+def _coverage_list(trials: pd.DataFrame) -> RenderableType:
+    parts: list[RenderableType] = [Text(_COVERAGE_TITLE, style="italic")]
+    for cell, rows in trials.groupby("cell", sort=False):
+        done = rows[rows["status"] == "done"]
+        parts.append(Text(f"{as_text(cell).plain}  {len(done)}/{len(rows)} done", style="bold",
+                          overflow="fold"))  # fmt: skip
+        for source in SUMMARY_SOURCES:
+            if _is_counted(done, source):
+                said = ", ".join(f"{p} {_coverage_text(done, source, p)}" for p in PROTOCOLS)
+                parts.append(
+                    Text(f"  {SOURCE_NAMES.get(source, source)}: {said}", overflow="fold")
+                )
+    return Group(*parts)
 
 
 def _is_counted(rows: pd.DataFrame, source: str) -> bool:

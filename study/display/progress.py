@@ -11,15 +11,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
+from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
 from study.display.console import make_console, say
 from study.results.tables import WELL_ENDED
 
+# Of the whole work: so much the forecast weighs beside what has been measured.
+FORECAST_WEIGHT = 0.1
+# Columns of the bar's line that are not the bar.
+BESIDE_BAR = 30
+SPINNER = "-\\|/"
+# What a phase waits for, where its name does not say it.
+PHASES = {
+    "starting": "starting a worker process",
+    "importing": "importing PyTorch and making the data (once per worker)",
+    "writing": "writing rows",
+}
 # Share of a stack's work that training is, for the time left; counting is the rest.
 TRAINING_SHARE = 0.4
 MAX_CELL_LINES = 12
@@ -32,11 +43,13 @@ REPORT_INTERVAL_S = 0.5
 
 @dataclass(slots=True)
 class CellCount:
-    """Trials of one cell: how many there are, finished, and not done."""
+    """Trials of one cell: how many there are, finished, failed; coverage of those measured."""
 
     total: int = 0
     finished: int = 0
     failed: int = 0
+    coverage_sum: float = 0.0
+    n_measured: int = 0
 
 
 @dataclass(slots=True)
@@ -50,6 +63,7 @@ class RunningStack:
     n_epochs: int = 0
     loss: float | None = None
     n_counted: int = 0
+    trial_ids: tuple[str, ...] = ()
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> RunningStack:
@@ -59,6 +73,7 @@ class RunningStack:
             label=str(row.get("label", "")),
             phase=str(row.get("phase", "")),
             loss=None if loss is None else float(loss),
+            trial_ids=tuple(map(str, row.get("trial_ids") or ())),
             **{
                 name: int(row.get(name, 0))
                 for name in ("n_trials", "epoch", "n_epochs", "n_counted")
@@ -86,6 +101,8 @@ class SweepProgress:
         Over the whole sweep; trials of earlier runs count as finished.
     running : dict of int to RunningStack
         Running units by index.
+    forecast_s : float or None
+        Seconds that the run was expected to take.
     """
 
     name: str
@@ -96,6 +113,7 @@ class SweepProgress:
     running: dict[int, RunningStack] = field(default_factory=dict)
     started_at: float = field(default_factory=time.monotonic)
     n_finished_before: int = 0
+    forecast_s: float | None = None
 
     def plan(self, cell: str, *, finished: bool, failed: bool = False) -> None:
         """Add one planned trial, perhaps finished by an earlier run."""
@@ -114,6 +132,18 @@ class SweepProgress:
         self.n_finished += 1
         self.n_failed += failed
 
+    def measure(self, cell: str, coverage: float) -> None:
+        """Add the coverage of a trial's samples to its cell's mean so far."""
+        count = self.cells[cell]
+        count.coverage_sum += coverage
+        count.n_measured += 1
+
+    @property
+    def done_share(self) -> float:
+        """Share of the sweep's work that is behind it, running stacks by their share."""
+        running = sum(stack.fraction * stack.n_trials for stack in list(self.running.values()))
+        return min((self.n_finished + running) / max(self.n_trials, 1), 1.0)
+
     @property
     def elapsed_s(self) -> float:
         """Seconds since the run started."""
@@ -128,12 +158,23 @@ class SweepProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until the last trial ends at the throughput so far; None before the first."""
+        """Seconds until the last trial ends; None until a trial of this run has ended.
+
+        The forecast, scaled by the speed measured so far: what has been measured weighs by the
+        share of the work that it is.
+        """
         rate = self.trials_per_minute
-        if not rate:
+        if not rate or self.n_finished == self.n_finished_before:
             return None
-        running = sum(stack.fraction * stack.n_trials for stack in self.running.values())
-        return 60 * (self.n_trials - self.n_finished - running) / rate
+        running = sum(stack.fraction * stack.n_trials for stack in list(self.running.values()))
+        left = self.n_trials - self.n_finished - running
+        asked = self.n_trials - self.n_finished_before
+        measured_s = 60 * asked / rate
+        share = 1 - left / asked if asked else 1.0
+        if self.forecast_s is None:
+            return measured_s * (1 - share)
+        weight = share / (share + FORECAST_WEIGHT)
+        return (weight * measured_s + (1 - weight) * self.forecast_s) * (1 - share)
 
 
 class Display(Protocol):
@@ -185,7 +226,7 @@ def _running_text(stack: RunningStack) -> str:
         return f"counting modes of {stack.n_counted + 1}/{stack.n_trials}"
     loss = "" if stack.loss is None else f", loss {stack.loss:.3f}"
     epoch = f" epoch {stack.epoch}/{stack.n_epochs}" if stack.n_epochs else ""
-    return f"{stack.phase}{epoch}{loss}"
+    return f"{PHASES.get(stack.phase, stack.phase)}{epoch}{loss}"
 
 
 def _cell_order(progress: SweepProgress) -> list[tuple[str, CellCount]]:
@@ -193,26 +234,49 @@ def _cell_order(progress: SweepProgress) -> list[tuple[str, CellCount]]:
     return sorted(progress.cells.items(), key=lambda item: item[1].finished == item[1].total)
 
 
-def render(progress: SweepProgress) -> RenderableType:
-    """Draw the state for a terminal: overall bar, cells, running stacks."""
-    bar = Table.grid(padding=(0, 1))
-    bar.add_row(
-        Text(progress.name, style="bold"),
-        ProgressBar(total=max(progress.n_trials, 1), completed=progress.n_finished, width=20),
-    )
-    # On a line of its own it fits a terminal of 80 columns.
-    state = Text(f"  {status_line(progress)}")
-    cells = Table.grid(padding=(0, 2))
+def render(progress: SweepProgress, width: int = 80) -> RenderableType:
+    """Draw the state for a terminal of so many columns: bar, cells, what runs on the workers.
+
+    Names are never cut: where a line has no room they go on in the next.
+    """
+    share = progress.done_share
+    parts: list[RenderableType] = [
+        Text(progress.name, style="bold", overflow="fold"),
+        Columns(
+            [
+                ProgressBar(total=1.0, completed=share, width=max(width - BESIDE_BAR, 10)),
+                Text(f"{share:.0%}"),
+            ]
+        ),
+        Text(f"  {status_line(progress)}"),
+        Text("cells: finished of planned, coverage of samples so far", style="dim"),
+    ]
     ordered = _cell_order(progress)
-    for name, count in ordered[:MAX_CELL_LINES]:
-        failed = Text(f"{count.failed} failed", style="red") if count.failed else Text("")
-        cells.add_row(Text(f"  {name}"), Text(f"{count.finished}/{count.total}"), failed)
+    parts += [_cell_line(name, count, width) for name, count in ordered[:MAX_CELL_LINES]]
     if len(ordered) > MAX_CELL_LINES:
-        cells.add_row(Text(f"  and {len(ordered) - MAX_CELL_LINES} more cells", style="dim"))
-    stacks = Table.grid(padding=(0, 2))
-    for stack in progress.running.values():
-        stacks.add_row(Text(f"  {stack.label}", style="cyan"), Text(_running_text(stack)))
-    return Group(bar, state, cells, stacks)
+        parts.append(Text(f"  and {len(ordered) - MAX_CELL_LINES} more cells", style="dim"))
+    stacks = list(progress.running.values())
+    if stacks:
+        parts.append(Text("on the workers:", style="dim"))
+    turn = SPINNER[int(time.monotonic() * 4) % len(SPINNER)]
+    for stack in stacks:
+        line = Text(f"  {turn} ", overflow="fold")
+        line.append(stack.label, style="cyan")
+        gap = "\n      " if len(stack.label) + 40 > width else "  "
+        parts.append(line.append(f"{gap}{_running_text(stack)}"))
+    return Group(*parts)
+
+
+def _cell_line(name: str, count: CellCount, width: int) -> Text:
+    """Write a cell's counts behind its name, or below it where the line has no room."""
+    line = Text(f"  {name}", overflow="fold")
+    said = f"{count.finished}/{count.total}"
+    if count.n_measured:
+        said += f"  {count.coverage_sum / count.n_measured:.0%} (n = {count.n_measured})"
+    line.append(("\n    " if len(name) + len(said) + 16 > width else "  ") + said)
+    if count.failed:
+        line.append(f"  {count.failed} failed", style="red")
+    return line
 
 
 class QuietDisplay:
@@ -239,10 +303,11 @@ class LiveDisplay(QuietDisplay):
 
     def __init__(self, progress: SweepProgress, console: Console) -> None:
         super().__init__(progress)
+        self._console = console
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4)
 
     def _render(self) -> RenderableType:
-        return render(self.progress)
+        return render(self.progress, self._console.width)
 
     def __enter__(self) -> LiveDisplay:
         self._live.start()

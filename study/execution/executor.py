@@ -125,7 +125,8 @@ class ProgressCallback(tune.Callback):
 
     def _started(self, index: int) -> None:
         unit = self._attempts[index].unit
-        self._display.progress.running[index] = RunningStack(unit.label, len(unit.trials))
+        ids = tuple(trial.trial_id for trial in unit.trials)
+        self._display.progress.running[index] = RunningStack(unit.label, len(ids), trial_ids=ids)
         self._display.update("start")
 
     def _reported(self, index: int, result: dict[str, Any]) -> None:
@@ -145,7 +146,11 @@ class ProgressCallback(tune.Callback):
             self._display.progress.running.pop(index, None)
             self._stop.request(f"results cannot be written: {result['unwritten']}", is_error=True)
         elif result.get("statuses") is not None:
-            show_finished(self._display, index, self._attempts[index].unit, result["statuses"])
+            unit = self._attempts[index].unit
+            for trial, coverage in zip(unit.trials, result.get("coverage") or (), strict=False):
+                if coverage is not None:
+                    self._display.progress.measure(trial.cell, coverage)
+            show_finished(self._display, index, unit, result["statuses"])
 
     def _lost(self, index: int, trial: Any) -> None:
         self.writing.discard(index)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
+import shutil
+import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +22,13 @@ from study.display.plan_and_summary import (
     plan_facts,
     print_plan,
 )
-from study.display.progress import Display, SweepProgress, make_display, plan_progress
+from study.display.progress import (
+    Display,
+    SweepProgress,
+    format_duration,
+    make_display,
+    plan_progress,
+)
 from study.execution.exit_status import ExitStatus
 from study.execution.ray_environment import set_ray_environment
 from study.execution.run_options import RunOptions
@@ -79,6 +88,8 @@ class SweepRun:
     stop : Stop
     fit : ClusterFit or None
         How the sweep fits on an existing cluster, once that is joined.
+    started_at : float
+        By the monotonic clock, seconds.
     """
 
     sweep: Sweep
@@ -89,6 +100,7 @@ class SweepRun:
     n_workers: int
     stop: Stop
     fit: ClusterFit | None = None
+    started_at: float = field(default_factory=time.monotonic)
 
     @property
     def resources(self) -> ResourcesConfig:
@@ -508,7 +520,10 @@ def _progress(current: SweepRun, work: PlannedWork) -> SweepProgress:
         (t.cell, None if t.trial_id in running else work.before.get(t.trial_id, (None,))[0])
         for t in current.own
     )
-    return plan_progress(current.sweep.name, states)
+    progress = plan_progress(current.sweep.name, states)
+    cost = estimate(work.chosen, n_workers=current.n_workers, resources=current.resources)
+    progress.forecast_s = cost.wall_time_s or None
+    return progress
 
 
 def finish(current: SweepRun, *, n_unasked: int = 0, by_cell: bool = True) -> int:
@@ -538,8 +553,14 @@ def finish(current: SweepRun, *, n_unasked: int = 0, by_cell: bool = True) -> in
             "add --retry-failed to count them again"
         )
     if not options.quiet and not options.json:
-        trials, path = read_table(folder, "trials"), _shown_path(folder, options)
-        _print_summary(trials, path, n_left=n_left, by_cell=by_cell)
+        trials = read_table(folder, "trials")
+        _print_summary(
+            trials,
+            _shown_path(folder, options),
+            n_left=n_left,
+            by_cell=by_cell,
+            elapsed_s=time.monotonic() - current.started_at,
+        )
     if current.stop.is_error:
         say_error(f"error: {current.stop.reason}")
         return ExitStatus.FAILED
@@ -556,22 +577,44 @@ def _shown_path(folder: ResultsFolder, options: RunOptions) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def _print_summary(trials: pd.DataFrame, path: str, *, n_left: int, by_cell: bool) -> None:
+def own_python() -> str:
+    """Write this interpreter as it can be typed in the same shell and folder."""
+    path, here = Path(sys.executable), Path.cwd()
+    if path.is_relative_to(here):
+        return str(path.relative_to(here))
+    found = shutil.which("python")
+    return "python" if found and Path(found) == path else str(path)
+
+
+def _print_summary(
+    trials: pd.DataFrame,
+    path: str,
+    *,
+    n_left: int,
+    by_cell: bool,
+    elapsed_s: float,
+) -> None:
     console = make_console()
     n_done = int(trials["status"].eq("done").sum())
     n_stopped = int(trials["status"].eq("stopped").sum())
     early = f"{n_stopped} stopped early, " * (n_stopped > 0)
     n_bad = len(trials) - n_done - n_stopped
-    lines = [f"{n_done} trials done, {early}{n_bad} not done, {n_left} left."]
+    # It needs SciPy, which a plan does without.
+    from study.display.verdict import verdict_line
+
+    verdict = verdict_line(trials) if by_cell else ""
+    lines = [verdict] if verdict else []
+    time_s = format_duration(elapsed_s)
+    lines.append(f"{n_done} trials done, {early}{n_bad} failed, {n_left} left in {time_s}.")
     lines += [f"  {n} x {cause}" for cause, n in failure_causes(trials).items()]
     if n_left:
         lines.append("To continue, run the same command again.")
     elif trials["status"].isin(RETRIED).any():
         lines.append("To run failed trials again, add --retry-failed.")
     if len(trials) and by_cell:
-        console.print(coverage_table(trials))
+        console.print(coverage_table(trials, width=console.width))
     if len(trials):
-        command = ["python", "-m", "analysis.report", path]
+        command = [own_python(), "-m", "analysis.report", path]
         if "://" in path:
             command += ["--out", f"reports/{path.partition('?')[0].rpartition('/')[2]}"]
         lines.append(f"Next: {shlex.join(command)}")

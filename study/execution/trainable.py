@@ -147,6 +147,7 @@ def unit_events(
     # At once, so that the driver knows the process.
     yield {"phase": "starting", "done": False}
     yield from _compile_reports()
+    yield {"phase": "importing", "done": False}
     try:
         if isinstance(unit, ControlBatch):
             yield from _control_reports(unit, folder=folder, n_processes=n_processes)
@@ -208,7 +209,9 @@ def _stack_reports(stack: Stack, *, folder: ResultsFolder, **use: Any) -> Iterat
     yield {"phase": "writing", "done": False}
     write_tables(folder, stack.unit_id, tables)
     statuses = [row["status"] for row in tables["trials"]]
-    yield {"phase": "finished", "done": True, "statuses": statuses}
+    # For the screen alone: the mean so far, before anybody reads the rows.
+    coverage = [row.get("coverage_samples_calibrated") for row in tables["trials"]]
+    yield {"phase": "finished", "done": True, "statuses": statuses, "coverage": coverage}
 
 
 def _parts(stack: Stack, error: Exception) -> tuple[Stack, ...]:
@@ -224,12 +227,14 @@ def _part_reports(
     parts: Sequence[Stack], *, folder: ResultsFolder, **use: Any
 ) -> Iterator[dict[str, Any]]:
     statuses: list[str] = []
+    coverage: list[float | None] = []
     for part in parts:
         for report in _stack_reports(part, folder=folder, **use):
             if not report["done"]:
                 yield report
                 continue
             statuses += report["statuses"]
+            coverage += report["coverage"]
             # Passed on too: it ends the writing, which is not watched.
             yield report | {"phase": "written", "done": False}
-    yield {"phase": "finished", "done": True, "statuses": statuses}
+    yield {"phase": "finished", "done": True, "statuses": statuses, "coverage": coverage}

@@ -136,9 +136,9 @@ def test_cells_open_filter_and_show_their_seeds(page: Any) -> None:
         _open_cell(page, number)
     opened = page.locator("details.cell[open] > summary").all_inner_texts()
     assert opened == ["q = 2", "q = 3", "q = 4"]
-    page.locator("#cells input[type=search]").fill("q = 7")
+    page.locator("#cells > .scroll input[type=search]").fill("q = 7")
     _wait_for_rows(page, page.locator("table.cells"), ["q = 7"])
-    page.locator("#cells input[type=search]").fill("")
+    page.locator("#cells > .scroll input[type=search]").fill("")
 
 
 def test_a_cell_opens_by_its_address(browser: Any, page_file: Path) -> None:
@@ -262,7 +262,11 @@ def test_contrast_names_and_alternatives(page: Any) -> None:
     for theme_name in ("dark", "light"):
         page.evaluate(f"document.documentElement.dataset.theme = '{theme_name}'")
         found = axe.run(page).response["violations"]
-        told = [f"{theme_name}: {v['id']}: {v['nodes'][0]['html'][:120]}" for v in found]
+        told = [
+            f"{theme_name}: {v['id']}: {v['nodes'][0]['html'][:120]} "
+            f"{v['nodes'][0].get('failureSummary', '')[:200]}"
+            for v in found
+        ]
         assert not told
 
 

@@ -255,7 +255,7 @@ def test_rows_of_a_long_table_are_packed(
 ) -> None:
     table = TABLES["coverage"](results)
     plain = page.table_entry("coverage", table)
-    assert (plain.rows, plain.body.count("<tr>")) == ("", 1 + len(table.shown))
+    assert (plain.rows, plain.body.count("<tr")) == ("", 1 + len(table.shown))
     monkeypatch.setattr(page, "PLAIN_ROWS", len(table.shown) - 1)
     long = page.table_entry("coverage", table)
     rows = gzip.decompress(base64.b64decode(long.rows)).decode()

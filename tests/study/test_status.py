@@ -64,7 +64,7 @@ def show(place: Path, capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_counts_causes_and_what_to_do(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = show(place, capsys)
-    assert "2 of 8 trials done, 3 not done, 3 left" in text
+    assert "2 of 8 trials done, 3 failed, 3 left" in text
     assert "Not running, 3 trials left: run the same command to continue." in text
     assert "2 x failed: RuntimeError: trial 3 broke" in text
     assert text.count("Traceback") == 1
@@ -83,7 +83,7 @@ def test_counts_causes_and_what_to_do(place: Path, capsys: pytest.CaptureFixture
 def test_stopped_trials_are_no_failures(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     open_folder(place).write_part("trials", "b", [row(str(i), "stopped", "why") for i in (5, 7)])
     text = show(place, capsys)
-    assert "2 of 8 trials done, 2 stopped early, 3 not done, 1 left" in text
+    assert "2 of 8 trials done, 2 stopped early, 3 failed, 1 left" in text
     assert "why" not in text
     cells = read_status(open_folder(place)).cells
     assert [cell["stopped"] for cell in cells.values()] == [0, 2]
@@ -93,6 +93,9 @@ def test_a_run_in_progress_is_shown_and_clears_up(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     progress = SweepProgress("tiny")
+    for _ in range(3):
+        progress.plan("latent_dim=1", finished=False)
+    progress.finish("latent_dim=1", failed=False)
     progress.running[0] = RunningStack("latent_dim=1", 2, phase="training", epoch=3, n_epochs=9)
     folder = open_folder(place)
     with hold(folder), heartbeat(folder, progress):
@@ -206,3 +209,15 @@ def test_a_complete_folder_and_one_that_is_none(
     assert "Complete: every trial has ended." in show(place, capsys)
     assert main([str(tmp_path_factory.mktemp("empty"))]) == 2
     assert "no manifest.json here" in capsys.readouterr().err
+
+
+def test_a_folder_of_sweeps_is_listed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place.parent / "broken").mkdir()
+    (place.parent / "broken" / "manifest.json").write_text("{")
+    assert main([str(place.parent), "--json"]) == 0
+    rows = {row["sweep"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows[place.name]["done"] == 2
+    assert rows[place.name]["failed"] == 3
+    assert rows["broken"]["state"] == "unreadable"
+    assert main([str(place.parent)]) == 0
+    assert "2/8" in capsys.readouterr().out

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +17,9 @@ import pytest
 from analysis.frames import summary
 from analysis.frames.count_contrasts import count_contrasts
 from analysis.load import Results, load_results
+from analysis.page import render
 from analysis.page.chips import chips
+from analysis.page.explore import default_choice, default_figure, explored
 from analysis.page.headline import headline
 from analysis.page.headline_factors import MOST_WORDS
 from analysis.page.hero import hero_svg, ticks_of
@@ -108,3 +113,31 @@ def test_published_sweeps_are_answered_from_their_contrasts(folder: str) -> None
     assert set(re.findall(r"[+-]\d+\.\d", found.verdict)) <= known
     if folder == "component_counts":
         assert any("ended badly" in chip.text for chip in chips(results))
+
+
+def test_the_carried_plotly_is_that_of_the_python_package() -> None:
+    plotly = pytest.importorskip("plotly.offline")
+    packed = Path(render.__file__).parent / "vendor" / "plotly-gl3d.min.js.gz"
+    head = gzip.decompress(packed.read_bytes())[:200].decode()
+    carried = re.search(r"v(\d+\.\d+)\.\d+", head)
+    assert carried is not None
+    assert plotly.get_plotlyjs_version().startswith(carried[1].partition(".")[0] + ".")
+
+
+def test_every_hover_and_row_to_explore_is_a_row_of_the_frame(results: Results) -> None:
+    found = explored(results)
+    content = json.loads(gzip.decompress(base64.b64decode(found.payload)))
+    assert len(content["rows"]) == len(found.frame)
+    for row, own in zip(content["rows"], summary.named_rows(found.frame), strict=True):
+        assert row[:4] == [own.quantity, own.source, own.protocol, own.cell]
+        assert f"<br>{own.estimate:.4g}" in row[7]
+        assert f"{int(own.n_data)} data sets, {int(own.n_trials)} trials" in row[7]
+    assert len(content["quantities"]) >= 10
+    figure = default_figure(results, found.frame)
+    trace = figure.data[0]
+    shown = found.frame.set_index(["quantity", "source", "protocol"]).loc[
+        default_choice(found.frame)
+    ]
+    assert list(trace.y) == pytest.approx(shown["estimate"].tolist())
+    assert list(trace.customdata) == shown["cell"].tolist()
+    assert all(f"{y:.4g}" in text for y, text in zip(trace.y, trace.hovertext, strict=True))

@@ -23,6 +23,7 @@ from study.display.plan_and_summary import (
     design_notes,
     failure_causes,
 )
+from study.display.verdict import verdict_line
 from study.planning.estimate import MIN_ROWS, estimate
 from study.planning.units import Trial, expand, training_gflop
 from study.results import to_table
@@ -148,3 +149,32 @@ def test_a_design_that_cannot_reject_says_so_before_it_runs(tmp_path: Path) -> N
     assert notes(replicates={"init": 20}) == ""
     boxes = {"mixture.n_components": [10, 20], "mixture.box": [10, "density"]}
     assert "1 of the cells asked for is another cell" in notes(grid=boxes, replicates={"data": 10})
+
+
+def _counted(cell: str, seed: int, k: int, control: int) -> dict[str, object]:
+    return {
+        "trial_id": f"{cell}-{seed}", "cell": cell, "status": "done", "data_seed": seed,
+        "k_samples_calibrated": k, "k_data_calibrated": control,
+        "coverage_samples_calibrated": k / 10, "at_ceiling_samples_calibrated": False,
+    }  # fmt: skip
+
+
+def test_a_run_ends_with_samples_less_control() -> None:
+    rows = [_counted("q=1", seed, 12 + seed, 10) for seed in range(3)]
+    rows += [_counted("q=2", seed, 11, 10) for seed in range(3)]
+    text = verdict_line(make_frame(rows))
+    assert text.startswith("Samples less control: +1.0 [+1.0, +1.0] at q=2 to +3.0 [+0.5, +5.5]")
+    assert text.endswith("at q=1 components; 3 data sets.")
+    assert verdict_line(make_frame(rows).iloc[:0]) == ""
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_cells_are_told_apart_at_any_width(width: int) -> None:
+    names = [f"latent_dim={q}, kl_weight=0.1485, hidden=128x128x128" for q in (1, 2)]
+    frame = make_frame([_counted(name, 0, 12, 10) for name in names])
+    console = Console(width=width, record=True)
+    console.print(coverage_table(frame, width=width))
+    text = console.export_text()
+    for q in (1, 2):
+        assert f"latent_dim={q}, kl_weight=0" in " ".join(text.split())
+    assert text.count("120 %") == 2

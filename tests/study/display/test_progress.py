@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from rich.console import Console
@@ -100,3 +101,54 @@ def test_a_pipe_gets_plain_lines(progress: SweepProgress) -> None:
 )
 def test_durations_read_well(seconds: float | None, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_names_are_whole_at_any_width(width: int) -> None:
+    names = [f"latent_dim={q}, kl_weight=0.1485, hidden=128x128x128" for q in (1, 2)]
+    progress = plan_progress("wide", [(name, None) for name in names])
+    progress.measure(names[0], 1.5)
+    progress.running[0] = RunningStack(f"{names[1]} x 2", 2, "training", 20, 100, 5.4)
+    console = Console(width=width, record=True)
+    console.print(render(progress, width))
+    lines = console.export_text().splitlines()
+    assert all(len(line.rstrip()) <= width for line in lines)
+    text = "".join("".join(lines).split())
+    assert all("".join(name.split()) in text for name in names)
+    assert "150%(n=1)" in text
+
+
+def test_the_bar_moves_with_the_share_of_the_work(progress: SweepProgress) -> None:
+    progress.running[0] = RunningStack("q=1", 1, "training", epoch=50, n_epochs=100)
+    assert progress.done_share == pytest.approx((2 + TRAINING_SHARE / 2) / 4)
+
+
+def test_the_time_left_is_within_a_factor_of_two_after_a_fifth() -> None:
+    """A forecast that is three times off either way, and a start-up that no speed tells of."""
+    for true_s, forecast_s in ((100, 300), (300, 100), (100, 33)):
+        progress = plan_progress("demo", [("q=1", None)] * 20)
+        progress.forecast_s = forecast_s
+        assert progress.seconds_left is None
+        for n_done in range(1, 20):
+            progress.finish("q=1", failed=False)
+            progress.started_at = time.monotonic() - true_s * n_done / 20
+            if n_done >= 4:
+                left = true_s * (1 - n_done / 20)
+                assert progress.seconds_left is not None
+                assert 0.5 < progress.seconds_left / left < 2
+
+
+def test_what_is_waited_for_is_said() -> None:
+    progress = plan_progress("demo", [("q=1", None)])
+
+    def shown() -> str:
+        console = Console(width=100, record=True)
+        console.print(render(progress, 100))
+        return console.export_text()
+
+    progress.running[0] = RunningStack("q=1", 1)
+    assert "starting a worker process" in shown()
+    progress.running[0].phase = "importing"
+    assert "importing PyTorch" in shown()
+    progress.running[0].phase = "counting"
+    assert "counting modes of 1/1" in shown()

@@ -97,7 +97,7 @@ def test_stopped_cells_leave_a_search_complete(tmp_path: Path, capfd) -> None:
     assert set(trials["status"]) == {"done", "stopped"}
     assert stopped["message"].str.match(r"stopped after [12] of 4 epochs: ").all()
     assert set(stopped["trial_id"]) <= set(rungs["trial_id"])
-    assert f"{len(stopped)} stopped early, 0 not done, 0 left" in capfd.readouterr().out
+    assert f"{len(stopped)} stopped early, 0 failed, 0 left" in capfd.readouterr().out
     before = (tmp_path / "tiny" / "trials.parquet").read_bytes()
     retried = [*command, "--retry-failed"]
     assert subprocess.run(retried, timeout=280).returncode == 0
