@@ -44,6 +44,7 @@ def test_a_failing_stack_is_taken_apart(tmp_path: Path, monkeypatch: pytest.Monk
         "phase": "finished",
         "done": True,
         "statuses": ["done", "failed", "done"],
+        "coverage": [None, None, None],
     }
     assert not any(report["done"] for report in reports[:-1])
     rows = {row["trial_id"]: row for row in folder.read_raw("trials").to_pylist()}
