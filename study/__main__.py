@@ -18,6 +18,7 @@ COMMANDS = {
     "live": ("study.live", "write a page on a running sweep, which needs no server"),
     "rescore": ("study.rescore", "count the modes of trained networks again"),
     "verify": ("study.verify", "run random trials again and compare them with their rows"),
+    "seeds": ("study.seeds", "how many more data seeds a finished sweep needs"),
     "report": ("analysis.report", "figures, tables and one page from a results folder"),
     "claims": ("analysis.claims", "look up the numbers of README.md and docs/findings.md"),
     "schema": ("study.schema", "write the JSON schema and the documented fields of sweep files"),
