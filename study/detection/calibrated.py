@@ -75,7 +75,7 @@ def search_path(
 
 
 def _search(path: PathSearch) -> bool:
-    """Search from starts of one's own, as long as it pays; tell whether they agreed in the end."""
+    """Search from starts for as long as that pays; return whether one confirmed another."""
     _attempt(path, deep=True)
     if _start_until_sure(path):
         return True
@@ -84,7 +84,7 @@ def _search(path: PathSearch) -> bool:
 
 
 def _search_again(path: PathSearch) -> bool:
-    """Search from other starts, learn from it, and tell whether it ended where the path was."""
+    """Search from other starts, learn from it, and return whether it ended where the path was."""
     other = PathSearch(path.cloud, path.generator, k_min=path.k_min, k_max=path.k_max)
     _search(other)
     gain, apart = _learn(path, other)
@@ -121,7 +121,7 @@ def _learn(path: PathSearch, other: PathSearch) -> tuple[float, float]:
 
 
 def _is_hard(path: PathSearch) -> bool:
-    """Tell whether many components were found, but not as many as are allowed."""
+    """Return whether many components were found, but not as many as are allowed."""
     return FEW_COMPONENTS < path.best_k() < path.k_max
 
 

@@ -199,11 +199,11 @@ class Cloud:
         return self._judge(mixture, np.empty(0), np.empty(self.n_samples))
 
     def supports(self, mixture: Mixture) -> bool:
-        """Tell whether every component has enough distinct points for a covariance."""
+        """Return whether every component has enough distinct points for a covariance."""
         return bool(self.supported(mixture).all())
 
     def supported(self, mixture: Mixture) -> NDArray[np.bool_]:
-        """Tell which components have D + 1 distinct points of their own, shape (k,)."""
+        """Return which components have D + 1 distinct points of their own, shape (k,)."""
         counts = mixture.weights * self.n_samples
         enough: NDArray[np.bool_] = counts >= self.dim + 1
         if self._most_copies == 1 or not (counts < self._most_copies * (self.dim + 1)).any():

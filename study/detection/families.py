@@ -192,7 +192,7 @@ class FamilySearch:
         return joint
 
     def _maximize(self, shares: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Do the M-step of shares, shape (n, k)."""
+        """Do an M-step from shares, shape (n, k)."""
         c = self.pseudo_count
         counts = shares.sum(0) + 1e-12
         means = shares.T @ self.points / counts[:, None]
@@ -241,7 +241,7 @@ class FamilySearch:
         return [self._from_labels(starts[at]) for at in ranked]
 
     def _supports(self, fit: Fit) -> bool:
-        """Tell whether every component has two distinct points of its own."""
+        """Return whether every component has two distinct points of its own."""
         labels = self._log_joint(fit.weights, fit.means, fit.covariance).argmax(1)
         return all(
             len(np.unique(self.points[labels == j], axis=0)) >= FEWEST_POINTS

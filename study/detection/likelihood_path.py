@@ -131,7 +131,7 @@ class PathSearch:
     def offer(
         self, start: Mixture, *, tol_nats: float = PROPOSAL_NATS, max_iter: int = 60
     ) -> bool:
-        """Finish a proposal by EM, keep it if best with its k, tell whether that was notable.
+        """Finish a proposal by EM, keep it if it is best; return whether that was notable.
 
         It is given up as soon as its objective, extrapolated generously, would end below the best
         known, and as soon as a component has too few points of its own.
@@ -152,7 +152,7 @@ class PathSearch:
         return self.k_min <= len(start.weights) <= self.k_max and self.offer(start)
 
     def count_part(self, other: PathSearch) -> None:
-        """Count the work of a search of some of the points as if it had been on all of them."""
+        """Add the work of a search on some of the points, scaled to all of them."""
         share = other.n_samples / self.n_samples
         self.n_iterations += round(share * other.n_iterations)
         self.effort += round(share * other.effort)
@@ -170,7 +170,7 @@ class PathSearch:
         self.begin(self.cloud.from_labels(labels))
 
     def begin(self, start: Mixture) -> None:
-        """Take what EM makes of a mixture for the best with its number of components.
+        """Start the path from a mixture that EM has improved.
 
         Components that end on too few points are left out, and EM goes on with the others.
         """
@@ -182,7 +182,7 @@ class PathSearch:
         self._keep(end)
 
     def _is_new(self, move: str, k: int) -> bool:
-        """Tell whether the fit with k improved notably since the move was last tried on it."""
+        """Return whether the fit with k improved notably since the move was last tried on it."""
         current = self.known(k)
         if current < self._tried.get((move, k), -math.inf) + NOTABLE_NATS:
             return False
@@ -304,7 +304,7 @@ class PathSearch:
                 break
 
     def has_risen(self) -> bool:
-        """Tell whether the cost rises throughout the last RISES steps of k."""
+        """Return whether the cost rises throughout the last RISES steps of k."""
         top = max(self.fits)
         last = [self.cost(k) for k in range(top - RISES, top + 1) if k in self.fits]
         return len(last) > RISES and all(np.diff(last) > 0)

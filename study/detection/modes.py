@@ -148,7 +148,7 @@ class ModeCount:
 
     @property
     def at_ceiling(self) -> bool:
-        """The count is right-censored, for whichever reason."""
+        """Whether the count is right-censored, for whichever reason."""
         return self.at_k_max or self.at_cap or (self.stopped and bool(self.k == self.ks[-1]))
 
 
@@ -250,7 +250,7 @@ def _count_family(
     seed: int,
     started: float,
 ) -> ModeCount:
-    """Count with covariances of another family than full."""
+    """Count with covariances of a family other than full."""
     k_min, k_max = k_range
     k_cap = min(k_max, sight.n_distinct // FEWEST_POINTS)
     if k_cap < k_min:

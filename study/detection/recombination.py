@@ -70,7 +70,7 @@ def _regions(joined: NDArray[np.bool_]) -> IntArray:
 def _choose(
     own: IntArray, new: IntArray, owners: IntArray, gains: FloatArray, price: float
 ) -> NDArray[np.bool_]:
-    """Tell which components of both fits to take, shape (k + l,).
+    """Return which components of both fits to take, shape (k + l,).
 
     Parameters
     ----------

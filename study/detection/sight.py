@@ -46,22 +46,22 @@ class Sight:
 
     @property
     def dim(self) -> int:
-        """Directions that the points vary in."""
+        """Number of directions that the points vary in."""
         return self.white.shape[1]
 
     @property
     def k_cap(self) -> int:
-        """The most components that have d + 1 distinct points each; 1 if there is no extent."""
+        """Most components that have d + 1 distinct points each; 1 if there is no extent."""
         return max_components(self.n_distinct, self.dim) if self.dim else 1
 
     @property
     def has_ties(self) -> bool:
-        """Points are repeated, or rounded along an axis."""
+        """Whether points are repeated, or rounded along an axis."""
         return self.repeated > REPEATED_POINTS or bool(self.gridded)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader should know, in whole sentences."""
+        """What a reader of a count should know, in whole sentences."""
         notes = []
         n_samples, dim = len(self.white), self.dim + self.whitening.n_null
         if self.whitening.n_null:

@@ -61,6 +61,7 @@ class SplitCache:
         return known
 
     def add(self, mixture: Mixture, components: list[int], splits: list[Split | None]) -> None:
+        """Remember the forecasts of some components of a mixture."""
         keys = self._describe(mixture)[components]
         self._keys = np.concatenate([self._keys, keys])[-self.capacity :] if self._splits else keys
         self._splits = [*self._splits, *splits][-self.capacity :]

@@ -65,7 +65,7 @@ class Whitening:
 
     @property
     def n_null(self) -> int:
-        """Directions left out."""
+        """Number of directions that are left out."""
         return self.root.shape[0] - self.root.shape[1]
 
     def to_white(self, points: FloatArray) -> FloatArray:
@@ -201,7 +201,7 @@ def _distances_sq(gaps: FloatArray, scatter: FloatArray) -> FloatArray:
 
 
 def _near(gaps: FloatArray, scatter: FloatArray) -> NDArray[np.bool_]:
-    """Tell which points are not far from the rest."""
+    """Return which points are not far from the rest."""
     distances = np.sqrt(_distances_sq(gaps, scatter))
     near: NDArray[np.bool_] = distances <= FAR * np.median(distances)
     return near if near.mean() >= 1.0 - MOST_FAR else np.ones(len(gaps), dtype=bool)
