@@ -219,6 +219,7 @@ COLUMN_SETS = Registry(
         "config": "study.config.catalogue:config_columns",
         "options": "study.config.catalogue:option_columns",
         "defaults": "study.config.cells:absent_columns",
+        "descriptions": "study.config.catalogue:column_descriptions",
     },
 )
 

@@ -1,4 +1,4 @@
-"""Run a sweep file: `python -m study.sweep sweeps/latent_dims.yaml`.
+"""Run a sweep file: `python -m study.sweep sweeps/latent_dims.yaml`, or `study.run_sweep(...)`.
 
 The same command again continues: what the results folder records is skipped. Exit status: 0 when
 every planned trial is done, 1 when some failed or the run broke off, 2 when it could not start
@@ -11,9 +11,10 @@ import argparse
 import contextlib
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from study.display.console import guard_output, say_error
 from study.execution.exit_status import ExitStatus
@@ -22,6 +23,9 @@ from study.execution.run_options import RunOptions
 from study.execution.stopping import Stop, stop_on_signals
 from study.planning.shard import Shard
 from study.plugins import PluginError, add_option, load_plugins, require
+
+if TYPE_CHECKING:
+    from analysis.opened import SweepResults
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -182,6 +186,73 @@ def _live_page(options: argparse.Namespace, name: str) -> contextlib.AbstractCon
     from study.results.folder import join_location
 
     return kept_live(join_location(options.results, name))
+
+
+def run_sweep(
+    sweep: str | Path | Mapping[str, Any],
+    *,
+    results: str | Path = "results",
+    overrides: Sequence[str] = (),
+    plugins: Sequence[str | Path] = (),
+    quiet: bool = True,
+    **options: Any,
+) -> SweepResults:
+    """Run a sweep, or the rest of it, and open its results.
+
+    Parameters
+    ----------
+    sweep : str, Path or mapping
+        A sweep file, or what it would say: {"name": "mini", "grid": {"model.latent_dim": [1, 3]}}.
+    results : str or Path
+        Folder or URI that holds results folders.
+    overrides : sequence of str
+        "field=value" each, as `--set` takes them.
+    plugins : sequence of path
+        Plug-ins to load, as `--plugin` takes them.
+    quiet : bool
+        Print nothing but errors; False shows the progress.
+    **options
+        Further fields of `RunOptions`, such as `workers=2` or `retry_failed=True`.
+
+    Returns
+    -------
+    SweepResults
+        Of the whole folder. Trials that failed are rows with a status and a message.
+
+    Raises
+    ------
+    SweepError, ResultsError, PluginError
+        It could not start, or no trial was recorded; all are ValueError, with one line.
+    TypeError
+        There is no such option.
+    RuntimeError
+        Ray cannot be started, or the run broke off; what was finished is kept, and the same call
+        continues.
+    KeyboardInterrupt
+        It was stopped; what was finished is kept, and the same call continues.
+    """
+    import study
+    from study.config import load_sweep
+    from study.execution.run import run
+    from study.execution.search_run import run_search
+    from study.results import join_location
+
+    strange = sorted(options.keys() - {field.name for field in fields(RunOptions)})
+    if strange:
+        raise TypeError(
+            f"run_sweep() has no option {strange[0]!r}; see study.execution.run_options"
+        )
+    given = RunOptions(results=str(results), quiet=quiet, **options)
+    load_plugins(plugins)
+    loaded = load_sweep(sweep, overrides=tuple(overrides))
+    with stop_on_signals() as stop:
+        given = replace(given, address=known_address(given.address))
+        (run if loaded.search is None else run_search)(loaded, given, stop)
+    if stop.is_error:
+        raise RuntimeError(f"{loaded.name}: {stop.reason}; the same call continues")
+    if stop.reason is not None:
+        raise KeyboardInterrupt(f"{loaded.name}: {stop.reason}; the same call continues")
+    return study.open(join_location(str(results), loaded.name))
 
 
 def _run_options(options: argparse.Namespace) -> RunOptions:

@@ -34,11 +34,16 @@ from study.results import PROTOCOLS
 SHOWN_SHARE = 0.05
 
 
-def draw_coverage(results: Results) -> Drawn:
-    """Coverage against each swept factor, beside the control."""
+def draw_coverage(results: Results, *, protocol: str | None = None) -> Drawn:
+    """Coverage against each swept factor, beside the control; None: by every protocol."""
     frame = summary.coverage_by_cell(results)
     if frame.empty:
         raise NotApplicable("no trial finished, so no mode was counted")
+    if protocol is not None:
+        counted = list(frame["protocol"].unique())
+        if protocol not in counted:
+            raise ValueError(f"protocol must be one of {', '.join(counted)}, not {protocol!r}")
+        frame = frame[frame["protocol"] == protocol]
     factors = summary.independent_factors(summary.cells(results), results.manifest.factors)
     protocols = [name for name in PROTOCOLS if (frame["protocol"] == name).any()]
     if not factors:
@@ -120,9 +125,8 @@ def caption(results: Results, frame: pd.DataFrame, *, factors: Sequence[str]) ->
         + " "
         + notes.denominators(results)
     )
-    all_panels = summary.coverage_by_cell(results)
-    if len(frame) < len(all_panels):
-        n_left = all_panels["cell"].nunique() - frame["cell"].nunique()
+    n_left = summary.coverage_by_cell(results)["cell"].nunique() - frame["cell"].nunique()
+    if n_left:
         text += f" {n_left} cells are left out, those far from {summary.reference_cell(results)}."
     return text
 
@@ -157,7 +161,13 @@ def plot_coverage(
     ax : Axes or None
     **kwargs
         To `Axes.errorbar`.
+
+    Raises
+    ------
+    ValueError
+        The frame holds more than one protocol: their ceilings and counts do not mix.
     """
+    _require_one_protocol(frame)
     ax = ax or plt.gca()
     positions = set_factor_axis(ax, frame[x] if levels is None else levels)
     ceiling = frame.drop_duplicates(x)
@@ -176,6 +186,15 @@ def plot_coverage(
     return ax
 
 
+def _require_one_protocol(frame: pd.DataFrame) -> None:
+    found = list(frame["protocol"].unique()) if "protocol" in frame else []
+    if len(found) > 1:
+        raise ValueError(
+            f"frame holds the protocols {' and '.join(found)}, whose ceilings and counts do not "
+            f"mix; draw one: frame[frame['protocol'] == {found[-1]!r}]"
+        )
+
+
 def fit_coverage_axis(ax: Axes, frame: pd.DataFrame) -> None:
     """Leave room above the highest point of a frame for the shares written there.
 
@@ -190,7 +209,11 @@ def fit_coverage_axis(ax: Axes, frame: pd.DataFrame) -> None:
         ax.set_ylim(bottom / 1.3, top * (2 if crowded else 1.2))
         plain_log_ticks(ax, "y")
     else:
-        ax.set_ylim(0, top * (1.22 if crowded else 1.06))
+        # Limits that follow the data: set ones would hold zero on a logarithmic axis, too.
+        ends = [(0.0, 0.0), (0.0, top * (1.22 if crowded else 1.06))]
+        ax.update_datalim(ends, updatex=False)
+        ax.set_ymargin(0)
+        ax.autoscale(axis="y")
 
 
 def _plot_control(ax: Axes, control: pd.DataFrame, positions: FactorAxis, x: str) -> None:
@@ -258,6 +281,7 @@ def plot_coverage_by_source(
     **kwargs
         To `Axes.errorbar`.
     """
+    _require_one_protocol(frame)
     ax = ax or plt.gca()
     sources = [name for name in theme.SOURCE_COLORS if (frame["source"] == name).any()]
     shift = np.random.default_rng(0)

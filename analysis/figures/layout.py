@@ -57,7 +57,7 @@ class ReportFigure:
         Lower-case letters, digits and underscores; names the files and is what `--only` takes.
     draw : callable
         Takes `Results` and returns a `Drawn`, or raises `NotApplicable` with the reason that the
-        report prints in its place.
+        report prints in its place. Keywords with defaults are what it lets a caller choose.
     kind : "any", "design" or "search"
         The sweeps that it is for. "design": of designed cells alone, since averages over cells
         that a search chose by their results are not effects. "search": of adaptive sweeps alone.
@@ -68,7 +68,7 @@ class ReportFigure:
     """
 
     name: str
-    draw: Callable[[Results], Drawn]
+    draw: Callable[..., Drawn]
     kind: Literal["any", "design", "search"] = "any"
     number: str = ""
     section: Literal["endpoints", "robustness", "theory", "search"] = "theory"

@@ -10,7 +10,7 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
-from study.config.fields import Column, Field, option_fields, section_fields
+from study.config.fields import NO_BOUNDS, Column, Field, option_fields, section_fields
 from study.config.sections import (
     SECTIONS,
     SHAPE_FIELDS,
@@ -75,6 +75,17 @@ def option_columns() -> dict[str, str]:
         field.columns for field in all_fields().values() if field.section not in SECTIONS
     )
     return {column.name: column.type for column in columns}
+
+
+@until_plugins_change
+def column_descriptions() -> dict[str, tuple[str, tuple[float, float]]]:
+    """Map each column of a field to what it holds, and the bounds of its values."""
+    found = {}
+    for path, field in all_fields().items():
+        for column in field.columns:
+            text = f"{path}: {field.description}".rstrip(".")
+            found[column.name] = (text, field.bounds if column.type != "str" else NO_BOUNDS)
+    return found
 
 
 @cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ class _NotAField:
 NOT_A_FIELD = _NotAField()
 # Fields whose values are names that a plug-in may add.
 NAMED = ("model.kind", "mixture.kind", "detection.protocols")
+NO_BOUNDS = (-math.inf, math.inf)
 _TYPES: dict[str, Callable[[Any], Any]] = {"int": int, "float": float, "str": str, "bool": bool}
 _JSON_TYPES = {"integer": "int", "number": "float", "boolean": "bool", "string": "str"}
 
@@ -123,6 +125,15 @@ class Field:
     def is_numeric(self) -> bool:
         """Return whether a single number is a right value, so that generators make sense."""
         return any(kind.get("type") in ("integer", "number") for kind in _kinds(self.schema))
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The ends of a number's range; infinite for what is no number."""
+        for kind in _kinds(self.schema):
+            if kind.get("type") in ("integer", "number"):
+                low = kind.get("minimum", kind.get("exclusiveMinimum", NO_BOUNDS[0]))
+                return float(low), float(kind.get("maximum", NO_BOUNDS[1]))
+        return NO_BOUNDS
 
     @property
     def schema(self) -> dict[str, Any]:

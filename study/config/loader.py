@@ -33,12 +33,13 @@ _TOP_KEYS = (
 )
 
 
-def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
-    """Read and check a sweep file.
+def load_sweep(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Sweep:
+    """Read and check a sweep file, or the same as a mapping.
 
     Parameters
     ----------
-    path : str or Path
+    source : str, Path or mapping
+        A file, or what a file would say.
     overrides : sequence of str
         "field=value" each, with a dotted field name and the value as YAML. A value fixes the
         field wherever the file fixes or sweeps it; a list of values, or a generator, sweeps it.
@@ -58,13 +59,18 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     >>> sweep = load_sweep("sweeps/quickstart.yaml", ["training.epochs=5", "replicates.data=1"])
     >>> next(sweep.cells()).training.epochs
     5
+    >>> sweep = load_sweep({"name": "mini", "grid": {"model.latent_dim": [1, 3]}})
+    >>> [cell.model.latent_dim for cell in sweep.cells()]
+    [1, 3]
     """
-    root = read_yaml(path)
+    if isinstance(source, Mapping):
+        return read_resolved(source, overrides, place="sweep")
+    root = read_yaml(source)
     if not root.is_mapping:
         found = "an empty file" if root.value is None else show(root.plain())
         raise root.error(f"a sweep file is a list of fields such as name and grid; found {found}")
     settings = [_parse_override(text) for text in overrides]
-    return _Loader(Node(root.value, str(path)), settings).load()
+    return _Loader(Node(root.value, str(source)), settings).load()
 
 
 def read_resolved(
@@ -86,10 +92,25 @@ def read_resolved(
     SweepError
         As in `load_sweep`.
     """
-    root = parse_yaml(json.dumps(form), place=place, numbered=False)
+    try:
+        text = json.dumps(form, default=_plain)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SweepError(f"{place}: {error}") from None
+    root = parse_yaml(text, place=place, numbered=False)
     if not root.is_mapping:
         raise root.error("holds no sweep")
     return _Loader(root, [_parse_override(text) for text in overrides]).load()
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON has for a number or array of numpy, a range or a path."""
+    if isinstance(value, range):
+        return list(value)
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{value!r:.80} is a {type(value).__name__}, which no sweep file can say")
 
 
 def _parse_override(text: str) -> tuple[str, Node]:

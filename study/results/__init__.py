@@ -10,6 +10,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from study.results.columns import (
+        Described as Described,
+    )
+    from study.results.columns import (
+        describe_column as describe_column,
+    )
     from study.results.endpoints import (
         COMPARED_ENDPOINTS as COMPARED_ENDPOINTS,
     )
@@ -117,6 +123,7 @@ if TYPE_CHECKING:
     )
 
 _MODULES = {
+    "columns": ("Described", "describe_column"),
     "endpoints": (
         "COMPARED_ENDPOINTS",
         "PRIMARY_ENDPOINTS",
@@ -175,12 +182,14 @@ __all__ = [
     "SOURCES",
     "WELL_ENDED",
     "DamagedFileError",
+    "Described",
     "Endpoint",
     "ResultsError",
     "ResultsFolder",
     "check_lineage",
     "config_fields",
     "count_columns",
+    "describe_column",
     "endpoint",
     "finished_ids",
     "fit_columns",
