@@ -21,12 +21,13 @@ from analysis.figures.registry import FIGURES, figures_of
 from analysis.frames import summary
 from analysis.load import Results, load_results
 from analysis.page import answer
+from analysis.page.headline import headline as verdict_of
 from analysis.tables.tables import TABLES, Table, tables_of
 from analysis.wording.notes import denominators
 from study.results import describe_column, endpoint
 
-# Rows of the table, and sentences of the answer, that a notebook shows.
-SHOWN_ROWS, SHOWN_SENTENCES = 5, 3
+# Of the headline, in a notebook.
+SHOWN_ROWS = 5
 _ENDS = ("_estimate", "_lost_low", "_lost_high", "_low", "_high")
 _COUNTED = {"n_data": "data seeds", "n_init": "init seeds"}
 
@@ -89,6 +90,11 @@ class SweepResults:
         frame = table.data.copy()
         frame.attrs = {"units": _units(frame), "caption": table.caption}
         return frame
+
+    @cached_property
+    def verdict(self) -> str:
+        """The answer in one sentence, as the report's first screen has it."""
+        return verdict_of(self.frames).verdict
 
     @property
     def answer(self) -> list[str]:
@@ -176,10 +182,10 @@ class SweepResults:
         return f"<{self.name}: {denominators(self.frames)} {self.frames.location}>"
 
     def _repr_html_(self) -> str:
-        """Return the question, the first sentences of the answer and the first rows."""
-        title = self.question or self.name
-        said = "".join(f"<li>{html.escape(line)}</li>" for line in self.answer[:SHOWN_SENTENCES])
-        parts = [f"<p><strong>{html.escape(title)}</strong></p>", f"<ul>{said}</ul>"]
+        """Return the question, the verdict and the first rows of the headline."""
+        lines = (self.question or self.name, self.verdict, denominators(self.frames))
+        question, *said = map(html.escape, lines)
+        parts = [f"<p><strong>{question}</strong></p>", *(f"<p>{line}</p>" for line in said)]
         if not summary.coverage_by_cell(self.frames).empty:
             shown = self.table("headline").shown
             parts.append(shown.head(SHOWN_ROWS).to_html(index=False, border=0))

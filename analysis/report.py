@@ -152,6 +152,9 @@ def _target(path: str | Path, out: str | Path | None) -> Path:
     """
     if out is not None:
         return Path(out)
+    if Path(path).suffix == ".zip" and Path(path).is_file():
+        # Not NAME itself: the results may lie beside their published file.
+        return Path(path).with_name(f"{Path(path).stem}-report")
     if "://" in str(path):
         raise ResultsError(
             f"{path}: not on this machine; say where figures and page go, such as "
@@ -322,8 +325,8 @@ def _parser() -> argparse.ArgumentParser:
         "paths",
         nargs="*",
         metavar="PATH",
-        help="results folder of a sweep, such as results/latent_dims; for several, one page over "
-        "all of them is written to the folder that holds the first",
+        help="results folder of a sweep, such as results/latent_dims, or a published zip file of "
+        "one; for several, one page over all is written to the folder that holds the first",
     )
     numbers = ", ".join(f"{number} {'/'.join(names)}" for number, names in _numbers().items())
     parser.add_argument(

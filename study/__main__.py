@@ -19,7 +19,11 @@ COMMANDS = {
     "rescore": ("study.rescore", "count the modes of trained networks again"),
     "verify": ("study.verify", "run random trials again and compare them with their rows"),
     "seeds": ("study.seeds", "how many more data seeds a finished sweep needs"),
+    "merge": ("study.merge", "make one results folder of several"),
+    "export": ("study.export", "write results for mlflow, tensorboard, wandb, trackio or as csv"),
+    "publish": ("study.publish", "write a results folder as one file for others' tools"),
     "report": ("analysis.report", "figures, tables and one page from a results folder"),
+    "compare": ("analysis.compare", "the same statistics for anybody's table"),
     "claims": ("analysis.claims", "look up the numbers of README.md and docs/findings.md"),
     "schema": ("study.schema", "write the JSON schema and the documented fields of sweep files"),
 }

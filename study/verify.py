@@ -26,6 +26,7 @@ from rich.table import Table
 from study.config import SweepError, read_resolved
 from study.display.console import guard_output, make_console, say_error
 from study.display.text import as_text
+from study.exchange.crate import require_whole
 from study.execution.exit_status import ExitStatus
 from study.planning.units import Stack, Trial, expand, plan_controls, stage_versions
 from study.plugins import PluginError, add_option, install, load_plugins, loaded, require
@@ -407,7 +408,15 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m study.verify",
         description="Run random finished trials again from scratch and compare every number.",
     )
-    parser.add_argument("path", help="results folder or s3:// URI, such as results/latent_dims")
+    parser.add_argument(
+        "path", nargs="?", help="results folder or s3:// URI, such as results/latent_dims"
+    )
+    parser.add_argument(
+        "--from",
+        dest="published",
+        metavar="FILE.zip",
+        help="a published file in place of a folder; its checksums are compared first",
+    )
     parser.add_argument(
         "-n", type=int, default=5, metavar="N", help="number of trials to run again (default: 5)"
     )
@@ -431,9 +440,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.n < 1:
         parser.error(f"-n must be at least 1, not {options.n}")
+    if (options.path is None) == (options.published is None):
+        parser.error("name a results folder, or a published file with --from")
+    options.path = options.path or options.published
     console = make_console()
     try:
         load_plugins(options.plugins)
+        if options.published is not None:
+            require_whole(options.published)
         folder = open_folder(whole_location(options.path.rstrip("/")))
         trials = choose(folder, options.path, n_trials=options.n, seed=options.seed)
         verdicts = verify(folder, trials, console)

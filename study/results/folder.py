@@ -27,6 +27,7 @@ from study.plugins import COLUMN_SETS
 from study.results.address import find_secret, shown_address
 from study.results.footer import BLANK, KEY, is_sound, seal
 from study.results.provenance import timestamp
+from study.results.published import is_published, open_published
 from study.results.tables import SCHEMA_VERSION, SCHEMAS, to_table, whole_schema
 
 # How long a failing write is repeated: an object store comes back, a full local disk rarely does.
@@ -474,7 +475,9 @@ def check_location(location: str, *, name: str = "results location") -> None:
 
 
 def open_folder(location: str | Path) -> ResultsFolder:
-    """Open a results folder by path or URI (s3://..., gs://...); nothing is created.
+    """Open a results folder by path or URI (s3://..., gs://...), or a published zip file of one.
+
+    Nothing is created.
 
     Raises
     ------
@@ -487,6 +490,11 @@ def open_folder(location: str | Path) -> ResultsFolder:
             f"results location {text!r}: it is not text in this system's encoding "
             f"({sys.getfilesystemencoding()}); set PYTHONUTF8=1, or rename it"
         )
+    if is_published(text):
+        try:
+            return ResultsFolder(*open_published(text))
+        except ValueError as error:
+            raise ResultsError(str(error)) from None
     if "://" not in text:
         return ResultsFolder(pafs.LocalFileSystem(), str(Path(text).absolute()))
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -38,6 +40,7 @@ def test_headline_has_units_and_rows(opened: SweepResults) -> None:
 def test_a_notebook_shows_question_answer_and_rows(opened: SweepResults) -> None:
     shown = opened._repr_html_()
     assert opened.question in shown
+    assert opened.verdict in html.unescape(shown)
     assert "146 of 150" in shown or "147 of 150" in shown
     assert shown.count("<tr") == 6
 
