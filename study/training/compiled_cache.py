@@ -80,7 +80,10 @@ def compile_parts(package: Path, parts: Mapping[str, Callable[[], object]]) -> N
         Functions that compile; what they compile is on disk once they return.
     """
     folder = package_folder(package)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:  # a NUMBA_CACHE_DIR that cannot be written: each process compiles for itself
+        return
     for waits in (False, True):
         for name, compile_part in parts.items():
             with _locked(folder / f"{name}.lock", waits=waits) as is_ours:
@@ -132,7 +135,12 @@ def _locator_class(base: Any) -> Any:
             source = Path(file)
             if source.parent not in _PACKAGES:
                 return None
-            return cls(function, source)
+            self = cls(function, source)
+            try:
+                self.ensure_cache_path()
+            except OSError:  # numba asks the next locator
+                return None
+            return self
 
     return SharedLocator
 
@@ -179,6 +187,8 @@ def _locked(path: Path, *, waits: bool) -> Iterator[bool]:
             fcntl.flock(file, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
+        except OSError:  # a filesystem without locks: at worst the work is done twice
+            yield True
         else:
             yield True
 

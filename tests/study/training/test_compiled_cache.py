@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -151,6 +152,33 @@ def test_the_users_own_setting_holds(nowhere: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(nowhere / "mine"))
     assert cache_root() == nowhere / "mine"
     assert cache_warning() == ""
+
+
+def test_where_nothing_can_be_kept_each_process_compiles(
+    nowhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(nowhere / "file"))
+    compile_parts(_package(tmp_path, "a"), {"one": lambda: pytest.fail("nobody would find it")})
+    program = (
+        "import numpy as np; from study.detection.compiled.merge_costs import cost_matrix\n"
+        "cost_matrix(np.ones(1), np.zeros((1, 1)), np.ones((1, 1, 1)), 0.1); print('counted')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=280
+    )
+    assert done.stdout.strip() == "counted", done.stderr
+
+
+def test_a_filesystem_without_locks_does_for_one(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    package = _package(tmp_path, "a")
+    compile_parts(package, {"one": lambda: None})
+    assert are_compiled(package, ["one"])
 
 
 def test_numba_of_another_make_keeps_code_for_a_copy(
