@@ -198,7 +198,19 @@ GENERATORS = Registry(
 )
 # A family of true mixtures (`study.data.families.MixtureFamily`).
 MIXTURES = Registry(
-    "mixture family", {"box": "study.data.families:BOX"}, needs=("draw", "reads", "shape")
+    "mixture family",
+    {
+        "box": "study.data.families:BOX",
+        "ring": "study.data.shapes:RING",
+        "circle": "study.data.shapes:CIRCLE",
+        "lattice": "study.data.shapes:LATTICE",
+        "line": "study.data.shapes:LINE",
+        "spirals": "study.data.shapes:SPIRALS",
+        "moons": "study.data.shapes:MOONS",
+        "rings": "study.data.shapes:RINGS",
+        "checkerboard": "study.data.shapes:CHECKERBOARD",
+    },
+    needs=("draw", "reads", "shape"),
 )
 # A way of counting modes (`study.detection.protocols.CountingProtocol`).
 PROTOCOLS = Registry(

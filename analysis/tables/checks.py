@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -14,13 +16,41 @@ from analysis.wording.names import NULL_NAMES, cell_text, name_of
 
 NULL_COLUMNS = ("k_original", "k_calibrated", "mode_recall", "spurious_mass", "tv", "fkl_nats",
                 "prdc_density", "prdc_coverage", "c2st")  # fmt: skip
+LITERATURE_COLUMNS = ("modes_captured", "hq_3sd", "rkl_captured", "rkl_nearest", "emc",
+                      "rke_modes")  # fmt: skip
 TRIAL_COLUMNS = {"k_original": "k_samples_original", "k_calibrated": "k_samples_calibrated"}
 
 
 def nulls(results: Results) -> Table:
     """Every metric on samples of models without a network, beside the sweep's reference cell."""
+    return _beside_nulls(
+        results,
+        NULL_COLUMNS,
+        title="Null models and controls",
+        caption="Mean over data seeds [low, high] of each metric on as many points as a trial's "
+        "samples. {} A metric that does not tell the single Gaussian from the true mixture says "
+        "nothing of a network either.",
+    )
+
+
+def literature(results: Results) -> Table:
+    """The literature's counts of modes, for the null models and the sweep's reference cell."""
+    return _beside_nulls(
+        results,
+        LITERATURE_COLUMNS,
+        title="Numbers of the literature",
+        caption="Mean over data seeds [low, high] over the first 2,500 samples. {} A mode is "
+        "captured by one sample within 3 sd of it. The row of one Gaussian says what such a count "
+        "is worth: where it is near that of a network, only the share within 3 sd tells them "
+        "apart. RKE counts a wide cloud as many modes; the truth's row is its control.",
+    )
+
+
+def _beside_nulls(results: Results, columns: Sequence[str], *, title: str, caption: str) -> Table:
     if results.nulls.empty:
         raise NotTabulated("this folder has no null models; sweeps from version 2 on have them")
+    if results.nulls[list(columns)].isna().all(axis=None):
+        raise NotTabulated("the null models of this folder were not measured this way; rescore it")
     seeds = results.controls.set_index("control_id")["data_seed"]
     rows = results.nulls.join(seeds, on="control_id")
     groups = [
@@ -33,9 +63,7 @@ def nulls(results: Results) -> Table:
     cell = summary.reference_cell(results)
     groups.append((f"VAE, {cell_text(cell)}", done[done["cell"] == cell]))
     groups.append(("VAEs without an active unit", done[done["active_units"] == 0]))
-    samples = [
-        (label, name, group) for label, group in groups if len(group) for name in NULL_COLUMNS
-    ]
+    samples = [(label, name, group) for label, group in groups if len(group) for name in columns]
     intervals = stats.mean_intervals([(g[name], g["data_seed"]) for _, name, g in samples])
     frame = pd.DataFrame(
         [
@@ -46,18 +74,12 @@ def nulls(results: Results) -> Table:
     )
     text = frame.assign(text=[estimate_text(row) for _, row in frame.iterrows()])
     shown = text.pivot(index="model", columns="metric", values="text")
-    shown = shown.loc[list(dict.fromkeys(frame["model"])), list(NULL_COLUMNS)]
-    heads = {name: name_of(name).split(" (")[0] for name in NULL_COLUMNS}
+    shown = shown.loc[list(dict.fromkeys(frame["model"])), list(columns)]
+    heads = {name: name_of(name).split(" (")[0] for name in columns}
     heads |= {"k_original": "k*, original", "k_calibrated": "k*, calibrated"}
     shown = shown.rename(columns=heads).reset_index()
-    return Table(
-        "Null models and controls",
-        "Mean over data seeds [low, high] of each metric on as many points as a trial's samples. "
-        f"{captions.intervals(frame, what='Brackets')} A metric that does not tell the single "
-        "Gaussian from the true mixture says nothing of a network either.",
-        frame,
-        shown,
-    )
+    brackets = captions.intervals(frame, what="Brackets")
+    return Table(title, caption.format(brackets), frame, shown)
 
 
 def _checks(done: pd.DataFrame) -> list[tuple[str, pd.Series]]:

@@ -13,7 +13,7 @@ from analysis.frames.adaptive import search_of, suggestions
 from analysis.frames.contrasts import CONTROLLED
 from analysis.frames.count_contrasts import count_contrasts
 from analysis.load import Results
-from analysis.tables.checks import nulls, theory
+from analysis.tables.checks import literature, nulls, theory
 from analysis.tables.counting import certainty, excess
 from analysis.tables.lost_modes import lost_modes, recall_odds
 from analysis.tables.outside import outside
@@ -383,6 +383,7 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "lost_modes": lost_modes,
     "recall_odds": recall_odds,
     "nulls": nulls,
+    "literature": literature,
     "search": search,
     "theory": theory,
     "failures": failures,
@@ -414,7 +415,7 @@ NUMBERS: dict[str, tuple[str, ...]] = {
     ),
     "T3": ("variance",),
     "T4": ("anova",),
-    "T5": ("nulls",),
+    "T5": ("nulls", "literature"),
     "T6": ("compute", "provenance", "failures"),
     "T7": ("theory",),
     "T8": ("lost_modes", "recall_odds"),

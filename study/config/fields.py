@@ -240,17 +240,21 @@ def _typed(column: Column, schema: Mapping[str, Any]) -> Column:
 
 
 def descriptions(config: type) -> dict[str, str]:
-    """Read each parameter's description from a numpydoc docstring, on one line."""
-    body = (config.__doc__ or "").partition("----------\n")[2]
+    """Read each parameter's description from a numpydoc docstring, on one line.
+
+    A parameter that a class inherits is described where it is defined.
+    """
     texts: dict[str, str] = {}
-    names: list[str] = []
-    for line in body.splitlines():
-        head = re.match(r"    (\w[\w, ]*) : ", line)
-        if head:
-            names = [name.strip() for name in head[1].split(",")]
-            texts.update(dict.fromkeys(names, ""))
-        elif names and line.strip():
-            texts.update({name: f"{texts[name]} {line.strip()}".strip() for name in names})
+    for part in reversed(config.__mro__):
+        body = (part.__doc__ or "").partition("----------\n")[2]
+        names: list[str] = []
+        for line in body.splitlines():
+            head = re.match(r"    (\w[\w, ]*) : ", line)
+            if head:
+                names = [name.strip() for name in head[1].split(",")]
+                texts.update(dict.fromkeys(names, ""))
+            elif names and line.strip():
+                texts.update({name: f"{texts[name]} {line.strip()}".strip() for name in names})
     return texts
 
 

@@ -102,9 +102,9 @@ class MixtureConfig:
         The family that the mixture is drawn from. "box": means in a box, as the fields below say.
         A family's own options are fields of a section of its name.
     n_components : int
-        K, the number of components.
+        K, the number of components; of modes, where a mode is made of several Gaussians.
     dim : int
-        Dimension D of a point.
+        Dimension D of a point. Families of the plane are embedded by a rotation.
     box : float or "density"
         Component means are uniform in [-box, box]^D. "density" sets the half-width to
         10 (K / 10)^(1/D), which keeps the number of components per unit volume at the original's.

@@ -34,6 +34,8 @@ class TrueMixture:
     means : ndarray of shape (n_components, n_features)
     variances : ndarray of shape (n_components, n_features)
         Positive.
+    groups : ndarray of int, shape (n_components,), optional
+        The mode that each component is a piece of, from 0 on; by default each is its own.
 
     Raises
     ------
@@ -44,6 +46,7 @@ class TrueMixture:
     weights: Float64[np.ndarray, " components"]
     means: Float64[np.ndarray, "components features"]
     variances: Float64[np.ndarray, "components features"]
+    groups: Int64[np.ndarray, " components"] | None = None
 
     def __post_init__(self) -> None:
         if self.means.shape != self.variances.shape or len(self.means) != len(self.weights):
@@ -71,6 +74,34 @@ class TrueMixture:
     def dim(self) -> int:
         """D."""
         return self.means.shape[1]
+
+    @property
+    def n_modes(self) -> int:
+        """The number of modes: of groups, or K where each component is its own."""
+        return self.n_components if self.groups is None else int(self.groups.max()) + 1
+
+    @property
+    def mode_weights(self) -> Float64[np.ndarray, " modes"]:
+        """The weight of each mode; they sum to 1."""
+        return self.by_mode(self.weights[None])[0]
+
+    def by_mode(
+        self, shares: Float64[np.ndarray, "samples components"]
+    ) -> Float64[np.ndarray, "samples modes"]:
+        """Add up what the components of each mode have.
+
+        Parameters
+        ----------
+        shares : ndarray of shape (n_samples, n_components)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_modes)
+            The same array where each component is its own mode.
+        """
+        if self.groups is None:
+            return shares
+        return shares @ (self.groups[:, None] == np.arange(self.n_modes)).astype(np.float64)
 
     def sample(
         self, n_samples: int, rng: np.random.Generator
@@ -189,11 +220,11 @@ def draw_mixture(config: MixtureConfig, data_seed: int) -> TrueMixture:
     family = MIXTURES[config.kind]
     options = options_of(family, config.options)
     mixture: TrueMixture = family.draw(config, options, numpy_generator("mixture", data_seed))
-    shape = (config.n_components, config.dim)
-    if mixture.means.shape != shape:
+    shape, drawn = (config.n_components, config.dim), (mixture.n_modes, mixture.dim)
+    if drawn != shape:
         raise ValueError(
             f"mixture.kind: {config.kind} says that its mixtures have shape {shape}; it drew one "
-            f"of {mixture.means.shape}"
+            f"of {drawn}"
         )
     return mixture
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from study.config import Sweep
+from study.config import MixtureConfig, Sweep
 from study.display.console import make_console
 from study.display.progress import format_duration
 from study.display.text import as_text
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 MAX_PLAN_LINES = 40
 WIDE_COLUMNS = 100
 _COVERAGE_TITLE = "Coverage k/K, mean over done trials (share of counts at the ceiling)"
+# Of the KL weight at which a collapsed network becomes stable.
+NEAR_COLLAPSE = 0.95
+# Trials whose truth is drawn to see whether they are there: a second's work.
+MOST_CHECKED = 20_000
 SUMMARY_SOURCES = ("data", "means", "samples")
 SOURCE_NAMES = {"data": "data (control)"}
 
@@ -113,7 +118,56 @@ def design_notes(sweep: Sweep, trials: Sequence[Trial]) -> list[str]:
             f"{fewest_data_seeds()} data seeds are the fewest that can; what fewer show can only "
             "be described.\n"
         )
-    return notes
+    return [*notes, *collapse_notes(trials)]
+
+
+def collapse_notes(trials: Sequence[Trial]) -> list[str]:
+    """Say which trials have a KL weight at which a network that ignores its latents is stable.
+
+    The threshold is 2 lambda_1 of each trial's own truth (`study.endpoints.bounds`), for a decoder
+    of the implied variance; just below it nearly everything is lost, too.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+
+    Returns
+    -------
+    list of str
+        Empty if there is none.
+    """
+    held = [t for t in trials if t.model.kind == "vae" and t.model.decoder_variance == "implied"]
+    limits = {trial.trial_id: _collapse_kl_weight(trial) for trial in held[:MOST_CHECKED]}
+    over = [trial for trial in held[:MOST_CHECKED]
+            if trial.training.kl_weight >= NEAR_COLLAPSE * limits[trial.trial_id]]  # fmt: skip
+    if not over:
+        return []
+    lowest = min(limits[trial.trial_id] for trial in over)
+    return [
+        f"{len(over)} of {len(limits)} trials have a KL weight near or above 2 lambda_1 of their "
+        f"truth (from {lowest:.5g} on), where ignoring the latents is a stable solution: they "
+        "answer whether the network collapses, and little else. A smaller training.kl_weight or "
+        "model.decoder_variance: learned leaves that region.\n"
+    ]
+
+
+def _collapse_kl_weight(trial: Trial) -> float:
+    return _threshold(trial.mixture, trial.data_seed, trial.training.standardize)
+
+
+@lru_cache(maxsize=10_000)
+def _threshold(mixture: MixtureConfig, data_seed: int, standardize: bool) -> float:
+    # Not at the top: most of what prints needs neither arrays nor the truth.
+    import numpy as np
+
+    from study.data.mixture import draw_mixture
+    from study.endpoints.bounds import collapse_kl_weight
+
+    covariance = draw_mixture(mixture, data_seed).covariance()
+    if standardize:
+        sd = np.sqrt(np.diag(covariance))
+        covariance = covariance / np.outer(sd, sd)
+    return collapse_kl_weight(np.linalg.eigvalsh(covariance))
 
 
 def _shared_data_seeds(trials: Sequence[Trial]) -> int:

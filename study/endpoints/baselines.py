@@ -142,27 +142,49 @@ def score_nulls(data: DataSet, data_seed: int, detection: DetectionConfig) -> li
     list of dict
         Rows of `nulls` without `control_id`.
     """
+    return [
+        score_null(model, index, data, data_seed, detection)
+        for index, model in enumerate(fit_nulls(data))
+    ]
+
+
+def score_null(
+    model: NullModel, index: int, data: DataSet, data_seed: int, detection: DetectionConfig
+) -> Row:
+    """Count and score a draw of one null model.
+
+    Parameters
+    ----------
+    model : NullModel
+    index : int
+        Its place among the null models, which is part of its stream.
+    data : DataSet
+    data_seed : int
+    detection : DetectionConfig
+
+    Returns
+    -------
+    dict
+        A row of `nulls` without `control_id`.
+    """
+    rng = numpy_generator("null", data_seed, index)
+    points = model.draw(detection.n_samples, rng)
+    row: Row = {"null": model.name}
+    counts = count_possible(points, detection).found
+    for protocol, count in counts.items():
+        row |= {f"k_{protocol}": count.k, f"at_ceiling_{protocol}": count.at_ceiling}
+    chosen = counts[reference_protocol(counts)] if counts else None
+    scores = score_points(
+        points,
+        truth=data.truth,
+        control=data.control,
+        rng=rng,
+        fitted=None if chosen is None else chosen.fitted,
+    ).columns
     few = data.heldout[:LIKELIHOOD_POINTS]
-    rows = []
-    for index, model in enumerate(fit_nulls(data)):
-        rng = numpy_generator("null", data_seed, index)
-        points = model.draw(detection.n_samples, rng)
-        row: Row = {"null": model.name}
-        counts = count_possible(points, detection).found
-        for protocol, count in counts.items():
-            row |= {f"k_{protocol}": count.k, f"at_ceiling_{protocol}": count.at_ceiling}
-        chosen = counts[reference_protocol(counts)] if counts else None
-        scores = score_points(
-            points,
-            truth=data.truth,
-            control=data.control,
-            rng=rng,
-            fitted=None if chosen is None else chosen.fitted,
-        ).columns
-        scores |= score_likelihood(data.truth, few, model_log_prob=model.log_prob(few))
-        scores |= _further_scores(model, points, data, data_seed, index)
-        rows.append(row | {name: scores.get(name) for name in BASELINE_ENDPOINTS})
-    return rows
+    scores |= score_likelihood(data.truth, few, model_log_prob=model.log_prob(few))
+    scores |= _further_scores(model, points, data, data_seed, index)
+    return row | {name: scores.get(name) for name in BASELINE_ENDPOINTS}
 
 
 def _further_scores(

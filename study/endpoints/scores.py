@@ -1,8 +1,8 @@
 """A trial's endpoints against the known truth, under the names that the tables give them.
 
 What the numbers mean is said where they are computed: `matching` (recall, spurious mass, total
-variation, fragments, bridges), `fidelity` (density, coverage, classifier accuracy) and `bounds`
-(entropy, forward KL, rate bound, loss floor).
+variation, fragments, bridges), `fidelity` (density, coverage, classifier accuracy), `literature`
+(modes captured and the like) and `bounds` (entropy, forward KL, rate bound, loss floor).
 
 Spurious mass is hq(control) - hq(generated): the share of generated points outside the 99 %
 ellipsoids of all true components, beyond the share that a fresh draw of the truth has there.
@@ -28,6 +28,7 @@ from study.endpoints.bounds import (
     rate_bound,
 )
 from study.endpoints.fidelity import neighbor_fidelity, two_sample_accuracy
+from study.endpoints.literature import literature_columns
 from study.endpoints.matching import (
     RECALL_THRESHOLDS,
     ComponentMatch,
@@ -115,6 +116,7 @@ def score_points(
         "prdc_coverage": near.coverage,
         "c2st": two_sample_accuracy(samples, control, rng=rng),
         "between_mass": between_mass(samples, control, truth),
+        **literature_columns(samples, control, truth),
     }
     return PointScores(
         columns=columns,

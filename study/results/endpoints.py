@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from study.plugins import ENDPOINTS
@@ -89,6 +89,72 @@ SOURCES = ("data", "means", "samples", "codes")
 MEASURING = ("detection_n_samples", "k_min", "k_max", "restarts", "detection_seed")
 SHARE = (0.0, 1.0)
 NOT_NEGATIVE = (0.0, math.inf)
+
+_LITERATURE = (
+    Endpoint(
+        name="modes_captured",
+        title="modes captured",
+        unit="modes with a point of 2,500 within 3 sd",
+        better="high",
+        rests_on="points",
+        bounds=NOT_NEGATIVE,
+        margin=1.0,
+        is_compared=True,
+        of_baselines=True,
+        is_whole=True,
+    ),
+    Endpoint(
+        name="hq_3sd",
+        title="share within 3 sd",
+        unit="share of points",
+        better="high",
+        rests_on="points",
+        bounds=SHARE,
+        is_compared=True,
+        of_baselines=True,
+    ),
+    Endpoint(
+        name="rkl_captured",
+        title="reverse KL of captured modes",
+        unit="nats",
+        better="low",
+        rests_on="points",
+        bounds=NOT_NEGATIVE,
+        of_baselines=True,
+    ),
+    Endpoint(
+        name="rkl_nearest",
+        title="reverse KL of nearest modes",
+        unit="nats",
+        better="low",
+        rests_on="points",
+        bounds=NOT_NEGATIVE,
+        of_baselines=True,
+    ),
+    Endpoint(
+        name="emc",
+        title="entropic mode coverage",
+        short="EMC",
+        unit="share of log K",
+        better="high",
+        rests_on="points",
+        # A mean of rounded posterior probabilities may exceed 1 in its last digit.
+        bounds=(0.0, 1.0 + 1e-9),
+        of_baselines=True,
+    ),
+    Endpoint(
+        name="rke_modes",
+        title="modes by kernel entropy (RKE)",
+        short="RKE modes",
+        unit="modes",
+        # Beside the control: more of them is not closer to the truth.
+        better="neither",
+        rests_on="points",
+        bounds=NOT_NEGATIVE,
+        margin=0.5,
+        of_baselines=True,
+    ),
+)
 
 _RECORDS = (
     Endpoint(
@@ -365,6 +431,29 @@ _RECORDS = (
         rests_on="points",
         bounds=SHARE,
         is_compared=True,
+        of_baselines=True,
+    ),
+    *_LITERATURE,
+    *(
+        replace(
+            record,
+            name=f"{record.name}_control",
+            title=f"{record.title}, control",
+            short=f"{record.short}, control" if record.short else "",
+            better="neither",
+            is_compared=False,
+            of_baselines=False,
+        )
+        for record in _LITERATURE
+    ),
+    Endpoint(
+        name="rke_bandwidth",
+        title="bandwidth of the kernel entropy",
+        short="RKE bandwidth",
+        unit="data units",
+        better="neither",
+        rests_on="model",
+        bounds=NOT_NEGATIVE,
         of_baselines=True,
     ),
     Endpoint(

@@ -158,7 +158,7 @@ def _measure(trial: Trial, model: Model) -> _Measured:
         reasons |= {(source, protocol): why for protocol, why in possible.reasons.items()}
         for protocol, count in possible.found.items():
             counts[source, protocol] = count
-            columns |= count_summary(source, protocol, count, data.truth.n_components)
+            columns |= count_summary(source, protocol, count, data.truth.n_modes)
             owner = (trial.trial_id, source, protocol)
             curves += count_rows(*owner, epoch=trial.training.epochs, count=count)
             if protocol == "calibrated":

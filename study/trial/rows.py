@@ -150,7 +150,7 @@ def gallery_rows(trial: Trial, sets: Mapping[Source, np.ndarray], data: DataSet)
         few = points[:GALLERY_POINTS]
         # A code is coloured by the component of the point that was encoded.
         located = data.heldout[:GALLERY_POINTS] if source == "codes" else few
-        component = data.truth.posterior(located).argmax(axis=1)
+        component = data.truth.by_mode(data.truth.posterior(located)).argmax(axis=1)
         axes = [f"x{axis}" for axis in range(min(few.shape[1], GALLERY_AXES))]
         for i, point in enumerate(few):
             row: Row = {"trial_id": trial.trial_id, "source": source, "index": i}

@@ -355,10 +355,11 @@ def _count_control(control: Control) -> Tables:
     curves: list[Row] = []
     possible = count_possible(points, detection)
     for protocol, count in possible.found.items():
-        row |= count_summary("data", protocol, count, data.truth.n_components)
+        row |= count_summary("data", protocol, count, data.truth.n_modes)
         curves += count_rows(control.control_id, "data", protocol, epoch=0, count=count)
         if protocol == REFERENCE_PROTOCOL:
-            row["control_gap"] = control_gap(points, data.truth, count)
+            if data.truth.groups is None:
+                row["control_gap"] = control_gap(points, data.truth, count)
             row["n_repairs"] = count.n_repairs
             row |= count_readings("data", count, len(points))
     chosen = possible.found.get("calibrated") or possible.found.get("original")

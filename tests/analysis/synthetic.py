@@ -104,7 +104,7 @@ def _endpoints(config: Mapping[str, Any], data_seed: int, init_seed: int) -> dic
         "mode_recall_means": float(np.clip(round(9.7 - 2 * width + init.normal()) / 10, 0, 1)),
         "spurious_mass": float(0.99 - row["hq_samples"]),
         "spurious_mass_means": float(0.12 + 0.05 * width + abs(init.normal(0, 0.02))),
-        "hq_control": 0.99,
+        **{"hq_control": 0.99, "modes_captured": 10, "modes_captured_control": 10},
         **{"fkl_se": 0.02, "fkl_mc_se": 0.001, "fkl_unmet_share": 0.0, "fkl_ess_min": 70.0},
         "entropy_nats": float(6.34 + _noise(7, data_seed).normal(0, 0.25)),
     }
@@ -213,6 +213,8 @@ def _null_rows(control_id: str, data_seed: int) -> list[Any]:
         scores = {"mode_recall": 1.0 if null in ("truth", "kde") else 0.6, "tv": 0.1 * index,
                   "spurious_mass": 0.2 * index + float(rng.normal(0, 0.01)),
                   "fkl_nats": 0.4 * index + abs(float(rng.normal(0, 0.02)))}  # fmt: skip
+        scores |= {"modes_captured": 10.0 - index, "hq_3sd": 0.97 - 0.2 * index, "emc": 0.9,
+                   "rkl_captured": 0.1 * index, "rkl_nearest": 0.0, "rke_modes": 8.0}  # fmt: skip
         rows.append({"control_id": control_id, "null": null, "k_original": min(k, 14),
                      "k_calibrated": k, "at_ceiling_original": k >= 14,
                      "at_ceiling_calibrated": False} | scores)  # fmt: skip

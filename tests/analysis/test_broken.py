@@ -52,7 +52,7 @@ def test_a_foreign_version_is_refused(folder: Path) -> None:
 
 def test_all_failed(build: Callable[..., Path], tmp_path: Path) -> None:
     results = load_results(build(tmp_path / "bad", seeds=(2, 1), failed=lambda index: "diverged"))
-    assert _made(results) == {"failures", "compute", "provenance", "nulls"}
+    assert _made(results) == {"failures", "compute", "provenance", "nulls", "literature"}
     assert summary.variance_components(results, ["fkl_nats"]).empty
     assert summary.anova(results, "fkl_nats").empty
     assert summary.importances(results, "fkl_nats").empty

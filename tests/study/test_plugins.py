@@ -58,7 +58,7 @@ class Options:
     radius: Annotated[float, Interval(gt=0, le=100)] = 5.0
 
 
-@MIXTURES.register("ring")
+@MIXTURES.register("hoop")
 class Ring(MixtureFamily):
     Options = Options
     reads = ("n_components",)
@@ -93,9 +93,9 @@ class Halves(Generator):
         return state["points"][rows] + state["shift"].item()
 """
 SWEEP = """
-name: ring
-fixed: {mixture: {kind: ring, n_samples: 200}, detection: {n_samples: 200, k_max: 4}}
-grid: {ring.radius: [1, 2]}
+name: hoop
+fixed: {mixture: {kind: hoop, n_samples: 200}, detection: {n_samples: 200, k_max: 4}}
+grid: {hoop.radius: [1, 2]}
 """
 
 
@@ -134,11 +134,11 @@ def changed(old: dict[str, str], new: dict[str, str]) -> set[str]:
 
 def test_a_digest_is_part_of_the_ids_that_depend_on_it(tmp_path: Path) -> None:
     plain = ids()
-    load_plugins([write(tmp_path, "ring", RING), write(tmp_path, "halves", HALVES)])
-    ring, halves = ids(family="ring"), ids(kind="halves")
+    load_plugins([write(tmp_path, "hoop", RING), write(tmp_path, "halves", HALVES)])
+    hoop, halves = ids(family="hoop"), ids(kind="halves")
     assert ids() == plain
-    load_plugins([write(tmp_path, "ring", RING + "\n# edited\n")])
-    assert changed(ring, ids(family="ring")) == set(ring)
+    load_plugins([write(tmp_path, "hoop", RING + "\n# edited\n")])
+    assert changed(hoop, ids(family="hoop")) == set(hoop)
     assert (ids(), ids(kind="halves")) == (plain, halves)
     load_plugins([write(tmp_path, "halves", HALVES + "\n# edited\n")])
     assert changed(halves, ids(kind="halves")) == {"training_id", "trial_id"}
@@ -146,23 +146,23 @@ def test_a_digest_is_part_of_the_ids_that_depend_on_it(tmp_path: Path) -> None:
 
 
 def test_options_are_fields_and_columns(tmp_path: Path) -> None:
-    load_plugins([write(tmp_path, "ring", RING)])
-    assert all_fields()["ring.radius"].description == "Of the circle."
-    (tmp_path / "ring.yaml").write_text(SWEEP)
-    sweep = load_sweep(tmp_path / "ring.yaml")
+    load_plugins([write(tmp_path, "hoop", RING)])
+    assert all_fields()["hoop.radius"].description == "Of the circle."
+    (tmp_path / "hoop.yaml").write_text(SWEEP)
+    sweep = load_sweep(tmp_path / "hoop.yaml")
     trials = expand(sweep)
-    assert [trial.cell for trial in trials] == ["ring_radius=1", "ring_radius=2"]
+    assert [trial.cell for trial in trials] == ["hoop_radius=1", "hoop_radius=2"]
     assert len({trial.data_id for trial in trials}) == 2
     assert expand(read_resolved(resolve(sweep))) == trials
-    assert list(plugins_of(sweep)) == ["ring"]
+    assert list(plugins_of(sweep)) == ["hoop"]
     # Only points differ: they are trained together.
     assert len(plan_stacks(trials, n_workers=1)) == 1
     mixture = draw_mixture(trials[1].mixture, 0)
     assert np.linalg.norm(mixture.means, axis=1) == pytest.approx(2)
-    with pytest.raises(SweepError, match=r"ring.radius: must be a number above 0, at most 100"):
-        load_sweep(tmp_path / "ring.yaml", ["ring.radius=0"])
-    with pytest.raises(SweepError, match=r"mixture.box: has no effect on mixture.kind: ring"):
-        load_sweep(tmp_path / "ring.yaml", ["mixture.box=3"])
+    with pytest.raises(SweepError, match=r"hoop.radius: must be a number above 0, at most 100"):
+        load_sweep(tmp_path / "hoop.yaml", ["hoop.radius=0"])
+    with pytest.raises(SweepError, match=r"mixture.box: has no effect on mixture.kind: hoop"):
+        load_sweep(tmp_path / "hoop.yaml", ["mixture.box=3"])
 
 
 def test_what_has_no_effect_separates_no_cells(tmp_path: Path) -> None:
@@ -178,10 +178,10 @@ def test_what_has_no_effect_separates_no_cells(tmp_path: Path) -> None:
 
 
 def test_a_sweep_file_alone_imports_nothing(tmp_path: Path) -> None:
-    write(tmp_path, "ring", "raise SystemExit")
-    (tmp_path / "ring.yaml").write_text(SWEEP)
+    write(tmp_path, "hoop", "raise SystemExit")
+    (tmp_path / "hoop.yaml").write_text(SWEEP)
     with pytest.raises(SweepError, match=r"--plugin FILE\.py"):
-        load_sweep(tmp_path / "ring.yaml")
+        load_sweep(tmp_path / "hoop.yaml")
 
 
 @pytest.mark.parametrize(
@@ -190,9 +190,9 @@ def test_a_sweep_file_alone_imports_nothing(tmp_path: Path) -> None:
         ("1 / 0", r"plug-in bad, line 1: ZeroDivisionError"),
         ("import nowhere_to_be_found", r"plug-in bad, line 1: ModuleNotFoundError"),
         ("def (", r"plug-in bad: SyntaxError"),
-        (RING.replace('"ring"', '"box"'), r"the name is taken"),
-        (RING.replace('"ring"', '"model"'), r"not a word of sweep files"),
-        (RING.replace('"ring"', '"Ring 8"'), r"lower-case letters"),
+        (RING.replace('"hoop"', '"box"'), r"the name is taken"),
+        (RING.replace('"hoop"', '"model"'), r"not a word of sweep files"),
+        (RING.replace('"hoop"', '"Ring 8"'), r"lower-case letters"),
         (
             "from study.plugins import GENERATORS\n"
             "@GENERATORS.register('bare')\nclass Bare:\n    fit = sample = None",
@@ -204,30 +204,30 @@ def test_a_bad_plugin_is_one_clear_error(tmp_path: Path, text: str, message: str
     with pytest.raises(PluginError, match=message):
         load_plugins([write(tmp_path, "bad", text)])
     assert loaded() == ()
-    assert list(plugins.MIXTURES) == ["box"]
+    assert list(plugins.MIXTURES) == list(plugins.MIXTURES.builtin)
 
 
 def test_files_that_are_no_plugins(tmp_path: Path) -> None:
     with pytest.raises(PluginError, match="cannot be read"):
         load_plugins([tmp_path / "absent.py"])
-    (tmp_path / "ring-8.py").write_text("")
+    (tmp_path / "hoop-8.py").write_text("")
     with pytest.raises(PluginError, match="must be a Python file"):
-        load_plugins([tmp_path / "ring-8.py"])
+        load_plugins([tmp_path / "hoop-8.py"])
     with pytest.raises(PluginError, match="only a plug-in adds it"):
         plugins.MIXTURES.register("mine")(object)
 
 
 def test_a_folder_names_the_plugin_that_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(PluginError, match=r"results/x: was made with the plug-in ring \(ab12\)"):
-        plugins.require({"ring": "ab12"}, place="results/x")
-    load_plugins([write(tmp_path, "ring", RING)])
-    plugins.require({"ring": "ab12"}, place="results/x")
+    with pytest.raises(PluginError, match=r"results/x: was made with the plug-in hoop \(ab12\)"):
+        plugins.require({"hoop": "ab12"}, place="results/x")
+    load_plugins([write(tmp_path, "hoop", RING)])
+    plugins.require({"hoop": "ab12"}, place="results/x")
 
 
 def test_units_need_no_plugin_to_be_read(tmp_path: Path) -> None:
     """A worker reads its units before it has loaded anything."""
-    load_plugins([write(tmp_path, "ring", RING)])
-    cell = make_cell({"mixture.kind": "ring", "ring.radius": 2.0})
+    load_plugins([write(tmp_path, "hoop", RING)])
+    cell = make_cell({"mixture.kind": "hoop", "hoop.radius": 2.0})
     content = pickle.dumps((cell, loaded()))
     code = (
         "import pickle, sys; cell, found = pickle.loads(sys.stdin.buffer.read());"
@@ -245,17 +245,17 @@ def test_an_installed_plugin_must_be_the_same_everywhere() -> None:
 
 
 def test_an_entry_point_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path, "ring_of_mine", RING)
-    record = tmp_path / "rings-1.0.dist-info"
+    write(tmp_path, "hoop_of_mine", RING)
+    record = tmp_path / "hoops-1.0.dist-info"
     record.mkdir()
-    (record / "METADATA").write_text("Metadata-Version: 2.1\nName: rings\nVersion: 1.0\n")
-    (record / "entry_points.txt").write_text("[mode_study.plugins]\nring = ring_of_mine\n")
+    (record / "METADATA").write_text("Metadata-Version: 2.1\nName: hoops\nVersion: 1.0\n")
+    (record / "entry_points.txt").write_text("[mode_study.plugins]\nhoop = hoop_of_mine\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     (plugin,) = load_plugins()
-    assert (plugin.name, plugin.source) == ("ring", None)
-    assert plugins.MIXTURES.digest("ring") == plugin.digest
+    assert (plugin.name, plugin.source) == ("hoop", None)
+    assert plugins.MIXTURES.digest("hoop") == plugin.digest
     install(loaded())
-    sys.modules.pop("ring_of_mine")
+    sys.modules.pop("hoop_of_mine")
 
 
 def kind_trial(**training: Any) -> Trial:

@@ -26,7 +26,7 @@ from study.config import DetectionConfig, MixtureConfig, ModelConfig, TrainingCo
 from study.data.data_set import draw_data_set
 from study.planning import trials
 from study.planning.units import Control, ControlBatch, Trial
-from study.results.tables import ENDPOINTS
+from study.results.endpoints import RECORDS
 from study.training.fitted import Member
 from study.training.train import train
 from study.training.vae import parameter_shapes
@@ -148,7 +148,7 @@ def scoring_numbers() -> Numbers:
 
 def measured(row: dict[str, Any]) -> Numbers:
     """Keep what was measured: counts and endpoints."""
-    names = ["control_gap", "modal_modes_samples", "icl_k_samples", *ENDPOINTS]
+    names = ["control_gap", *RECORDS]
     names += [name for name in row if name.startswith(("k_", "at_ceiling_")) and name not in KNOBS]
     found = {name: row[name] for name in names if row.get(name) is not None}
     return {k: v.item() if hasattr(v, "item") else v for k, v in found.items()}

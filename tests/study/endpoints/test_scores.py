@@ -13,7 +13,8 @@ from study.detection.modes import FittedMixture
 from study.endpoints.bounds import linear_optimum
 from study.endpoints.matching import RECALL_THRESHOLDS
 from study.endpoints.scores import PointScores, score_bounds, score_likelihood, score_points
-from study.results import ENDPOINTS, SCHEMAS
+from study.results import SCHEMAS
+from study.results.endpoints import RECORDS
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,8 @@ def test_columns_are_the_tables(scores: PointScores, truth: TrueMixture) -> None
     columns |= set(score_bounds(1.0, entropy_nats=6.0, kl_weight=1.0, dim=3))
     elsewhere = {"recon", "kl_nats", "loss", "train_recon", "train_kl_nats"}
     elsewhere |= {"fkl_mc_se", "fkl_unmet_share", "fkl_ess_min"}
-    assert columns == set(ENDPOINTS) - elsewhere
+    elsewhere |= {"modal_modes_samples", "icl_k_samples"}
+    assert columns == set(RECORDS) - elsewhere
     components = {"trial_id", *scores.components[0]}
     assert components == set(SCHEMAS["components"].names)
     assert {"trial_id", *scores.recall[0]} == set(SCHEMAS["recall"].names)
