@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from study.config import load_sweep as load_sweep
     from study.detection.estimator import ModeSearch as ModeSearch
     from study.detection.modes import detect_modes as detect_modes
+    from study.measuring.measure import measure_points as measure_points
     from study.sweep import run_sweep as run_sweep
 
 # Name: the module that defines it, and its name there. The only way from here to `analysis`.
@@ -21,10 +22,11 @@ _NAMES = {
     "ModeSearch": ("study.detection.estimator", "ModeSearch"),
     "detect_modes": ("study.detection.modes", "detect_modes"),
     "load_sweep": ("study.config", "load_sweep"),
+    "measure_points": ("study.measuring.measure", "measure_points"),
     "open": ("analysis.opened", "open_results"),
     "run_sweep": ("study.sweep", "run_sweep"),
 }
-__all__ = ["ModeSearch", "detect_modes", "load_sweep", "open", "run_sweep"]
+__all__ = ["ModeSearch", "detect_modes", "load_sweep", "measure_points", "open", "run_sweep"]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,6 +17,7 @@ COMMANDS = {
     "status": ("study.status", "how far a sweep is"),
     "live": ("study.live", "write a page on a running sweep, which needs no server"),
     "rescore": ("study.rescore", "count the modes of trained networks again"),
+    "measure": ("study.measure", "measure points that any generator made"),
     "verify": ("study.verify", "run random trials again and compare them with their rows"),
     "seeds": ("study.seeds", "how many more data seeds a finished sweep needs"),
     "merge": ("study.merge", "make one results folder of several"),
