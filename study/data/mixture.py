@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from scipy.special import logsumexp
 
 from study.config import MixtureConfig
 from study.config.catalogue import options_of
@@ -157,7 +156,7 @@ class TrueMixture:
         ndarray of shape (n_samples,)
             In nats.
         """
-        return np.asarray(logsumexp(self._log_joint(points), axis=1))
+        return _log_sum(self._log_joint(points))[:, 0]
 
     def posterior(
         self, points: Float64[np.ndarray, "samples features"]
@@ -174,7 +173,7 @@ class TrueMixture:
             Rows sum to 1.
         """
         log_joint = self._log_joint(points)
-        return np.exp(log_joint - logsumexp(log_joint, axis=1, keepdims=True))
+        return np.exp(log_joint - _log_sum(log_joint))
 
     def covariance(self) -> Float64[np.ndarray, "features features"]:
         """Return the covariance of the whole mixture; its largest eigenvalue is lambda_1.
@@ -193,6 +192,14 @@ class TrueMixture:
             log_weights = np.log(self.weights)
         log_scale = 0.5 * np.log(2 * np.pi * self.variances).sum(axis=1)
         return log_weights - log_scale - 0.5 * self.mahalanobis_sq(points)
+
+
+def _log_sum(log_joint: np.ndarray) -> np.ndarray:
+    """Return the logarithm of the sum over components, as a column."""
+    # Not at the top: a dry run draws mixtures and need not wait for scipy.
+    from scipy.special import logsumexp
+
+    return np.asarray(logsumexp(log_joint, axis=1, keepdims=True))
 
 
 def draw_mixture(config: MixtureConfig, data_seed: int) -> TrueMixture:

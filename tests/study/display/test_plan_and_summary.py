@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +20,7 @@ from study.config import (
 )
 from study.display.plan_and_summary import (
     cell_counts,
+    collapse_notes,
     coverage_table,
     design_notes,
     failure_causes,
@@ -27,6 +29,8 @@ from study.display.verdict import verdict_line
 from study.planning.estimate import MIN_ROWS, estimate
 from study.planning.units import Trial, expand, training_gflop
 from study.results import to_table
+
+SWEEPS = Path(__file__).parents[3] / "sweeps"
 
 
 def make_trial(**values: object) -> Trial:
@@ -178,3 +182,15 @@ def test_cells_are_told_apart_at_any_width(width: int) -> None:
     for q in (1, 2):
         assert f"latent_dim={q}, kl_weight=0" in " ".join(text.split())
     assert text.count("120 %") == 2
+
+
+def test_a_dry_run_says_where_collapse_is_stable() -> None:
+    """The ring's 2 lambda_1 is 1.0002: the default KL weight is on it, a learned noise is not."""
+    ring, grid = (expand(load_sweep(SWEEPS / f"{name}.yaml")) for name in ("ring8", "grid25"))
+    (note,) = collapse_notes(ring)
+    assert note.startswith("30 of 150 trials have a KL weight near or above 2 lambda_1")
+    assert "from 1.0002 on" in note
+    assert collapse_notes(grid) == []
+    spread = [replace(t, training=replace(t.training, standardize=True)) for t in grid]
+    # On standardised axes both eigenvalues are 1.
+    assert "from 2 on" in collapse_notes(spread)[0]
