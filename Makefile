@@ -7,7 +7,7 @@ TOGETHER := --numprocesses auto --maxprocesses 4 --dist worksteal
 # Clusters and trained networks are shared by the tests of one file.
 FILES_TOGETHER := --numprocesses auto --maxprocesses 2 --dist loadfile
 
-.PHONY: quickstart test test-all test-faults lint type claims bench
+.PHONY: quickstart test test-all test-faults lint type claims docs bench
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -42,6 +42,9 @@ type: $(VENV)/.installed  ## static types
 
 claims: $(VENV)/.installed  ## are README.md, docs/findings.md and results/README.md what their templates give?
 	$(RUN) -m analysis.claims --check
+
+docs: $(VENV)/.installed  ## the documentation as a site, in site/; fails at a dead link
+	$(RUN) -m mkdocs build --strict
 
 bench: $(VENV)/.installed  ## every benchmark, about an hour; adds to benchmarks/history.csv
 	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'

@@ -44,3 +44,13 @@ def with_terms(text: str) -> str:
         return f'<abbr title="{html.escape(by_lower[word], quote=True)}">{found[1]}</abbr>'
 
     return _PATTERN.sub(explained, html.escape(text))
+
+
+def as_markdown() -> str:
+    """Write docs/glossary.md, a heading and so an address for each word."""
+    head = (
+        "# Words\n\nFor readers of a page or a table, which explain the same words where they are "
+        "first used. More words\nof the code are in [Architecture](architecture.md#words).\n"
+    )
+    parts = [f"## {word}\n\n{text[0].upper()}{text[1:]}.\n" for word, text in GLOSSARY.items()]
+    return "\n".join([head, *parts])

@@ -119,7 +119,7 @@ def read_yaml(path: str | Path) -> Node:
         with open(path, "rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise SweepError(f"{place}: no such file") from None
+        raise SweepError(f"{place}: no such file{_near(place)}") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise SweepError(f"{place}: cannot be read: {reason}") from None
@@ -131,6 +131,12 @@ def read_yaml(path: str | Path) -> Node:
         line = raw[: error.start].count(b"\n") + 1
         raise SweepError(f"{place}:{line}: not UTF-8 text") from None
     return parse_yaml(text, place=place)
+
+
+def _near(place: object) -> str:
+    """Name the file of sweeps/ that was perhaps meant."""
+    meant = Path("sweeps") / f"{Path(str(place)).stem}.yaml"
+    return f"; did you mean {meant}?" if meant.is_file() else ""
 
 
 def parse_yaml(text: str, *, place: str, numbered: bool = True) -> Node:

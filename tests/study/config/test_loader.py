@@ -454,3 +454,15 @@ def test_import_is_light() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout.split()
     assert not {"torch", "ray", "sklearn", "scipy", "pandas", "numpy"} & set(loaded)
+
+
+def test_a_name_in_place_of_a_file_is_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "sweeps" / "mine.yaml").write_text("name: mine\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        SweepError, match=r"^mine: no such file; did you mean sweeps/mine\.yaml\?$"
+    ):
+        load_sweep("mine")
