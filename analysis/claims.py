@@ -21,7 +21,6 @@ text is not what its template gives.
 
 from __future__ import annotations
 
-import argparse
 import json
 import operator
 import re
@@ -39,7 +38,7 @@ from jinja2.exceptions import SecurityError
 from jinja2.runtime import Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from study.display.console import guard_output, say, say_error
+from study.display.console import CommandParser, guard_output, say, say_error
 
 TEXTS = {
     "docs/README.md.j2": "README.md",
@@ -316,7 +315,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rendered, or if no number was looked up.
     """
     guard_output()
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m analysis.claims",
         description="Render README.md, docs/findings.md and results/README.md from their "
         "templates, whose numbers are looked up in the tables of results/.",

@@ -15,7 +15,7 @@ from analysis.comparison.comparison import compare
 from analysis.comparison.page import to_html, to_markdown
 from analysis.comparison.table import TableError
 from analysis.files import write_text
-from study.display.console import guard_output, say, say_error
+from study.display.console import CommandParser, guard_output, say, say_error
 from study.results import printable
 
 __all__ = ["TableError", "compare", "main"]
@@ -25,7 +25,7 @@ _WRITERS = {".html": to_html, ".md": to_markdown}
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m analysis.compare",
         description="Compare the cells of a table: intervals by cluster, step-down max-T, "
         "equivalence, values at a ceiling, variance components, power and clusters needed.",

@@ -37,7 +37,7 @@ from analysis.page.render import (
 from analysis.tables import tables
 from analysis.tables.tables import TABLES, NotTabulated, tables_of
 from analysis.wording.notes import denominators
-from study.display.console import guard_output, say, say_error
+from study.display.console import CommandParser, guard_output, say, say_error
 from study.plugins import PluginError, add_option, load_plugins
 from study.results import ResultsError, printable
 
@@ -316,7 +316,7 @@ def _remove(stem: Path, kinds: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m analysis.report",
         description="Write figures (PNG, SVG), tables (CSV, Markdown, LaTeX) and report.html "
         "for a results folder.",

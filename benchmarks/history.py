@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
-from study.results.provenance import cpu_model
+from study.results.processor import cpu_model
 
 HISTORY = Path(__file__).with_name("history.csv")
 # What decides the figures; the rows of earlier runs do not.

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from study.display.console import guard_output, say, say_error
+from study.results.address import shown_command
 
 COMMANDS = {
     "sweep": ("study.sweep", "run a sweep, or continue it"),
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         near = difflib.get_close_matches(words[0], COMMANDS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        say_error(f"mode-study: there is no command {words[0]!r}{hint}\n")
+        say_error(f"mode-study: there is no command {shown_command(words[:1])}{hint}\n")
     say_error(USAGE.rstrip())
     return 2
 

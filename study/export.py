@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from study.display.console import guard_output, say, say_error
+from study.display.console import CommandParser, guard_output, say, say_error
 from study.execution.exit_status import ExitStatus
 from study.plugins import PluginError, add_option, load_plugins
 from study.results import ResultsError, printable
@@ -28,7 +28,7 @@ _LOOK = {
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m study.export",
         description="Write results for another tool: one run per trial, offline.",
     )

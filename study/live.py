@@ -7,7 +7,6 @@ Exit status: 0, or 2 if the folder cannot be read.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import math
 import shutil
@@ -20,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.display.console import guard_output, say, say_error
+from study.display.console import CommandParser, guard_output, say, say_error
 from study.display.heartbeat import read_state
 from study.display.progress import RunningStack, format_duration
 from study.execution.exit_status import ExitStatus
@@ -256,7 +255,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     guard_output()
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m study.live",
         description="Write live.html into a results folder, and again every 10 s until the sweep "
         "has ended. Open it in a browser; no server is needed.",

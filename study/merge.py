@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from study.display.console import guard_output, say, say_error
+from study.display.console import CommandParser, guard_output, say, say_error
 from study.execution.exit_status import ExitStatus
 from study.results import ResultsError, printable
 
@@ -19,7 +19,7 @@ MOST_LISTED = 10
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m study.merge",
         description="Make one results folder of several, for machines that share no disk. Of rows "
         "with the same id and other numbers the first folder's stay; the others are kept aside.",

@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from study.display.console import guard_output, say, say_error
+from study.display.console import CommandParser, guard_output, say, say_error
 from study.execution.exit_status import ExitStatus
 from study.plugins import PluginError, add_option, load_plugins
 from study.results import ResultsError, printable
@@ -19,7 +19,7 @@ from study.results import ResultsError, printable
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m study.publish",
         description="Write a results folder as one zip file that others' tools can read.",
     )

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from study.display.console import guard_output, say_error
+from study.display.console import CommandParser, guard_output, say_error
 from study.execution.exit_status import ExitStatus
 from study.execution.ray_environment import SessionError, known_address
 from study.execution.run_options import RunOptions
@@ -27,7 +27,7 @@ SETTABLE = ("detection.", "replicates.sample", "replicates.detection")
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m study.rescore",
         description="Count every trial of a results folder again from its stored weights.",
     )

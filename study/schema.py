@@ -6,7 +6,6 @@ The schema keeps to draft 7, which the YAML extensions of editors support in ful
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from typing import Any
 from study.config.catalogue import all_fields, replicate_fields, trial_sections
 from study.config.fields import Field
 from study.config.search_reader import search_fields
-from study.display.console import guard_output, say, say_error
+from study.display.console import CommandParser, guard_output, say, say_error
 
 SCHEMA_PATH = Path("sweeps/sweep.schema.json")
 DOCS_PATH = Path("docs/sweeps.md")
@@ -206,7 +205,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         1 if `--check` finds a stale file.
     """
     guard_output()
-    parser = argparse.ArgumentParser(prog="python -m study.schema", description=__doc__)
+    parser = CommandParser(prog="python -m study.schema", description=__doc__)
     parser.add_argument(
         "--check", action="store_true", help="write nothing; fail if a file is stale"
     )

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from study.config.fields import did_you_mean
-from study.display.console import guard_output, make_console, say, say_error
+from study.display.console import CommandParser, guard_output, make_console, say, say_error
 from study.display.progress import format_duration
 from study.display.text import as_text
 from study.execution.exit_status import ExitStatus
@@ -260,7 +260,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m study.seeds",
         description="Say how many more data seeds a finished sweep needs, and what they cost. "
         "Only reads.",

@@ -6,7 +6,6 @@ last wrote, with its age. Exit status: 0, or 2 if the folder cannot be read.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
@@ -20,7 +19,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from study.display.console import guard_output, make_console, say, say_error
+from study.display.console import CommandParser, guard_output, make_console, say, say_error
 from study.display.progress import format_duration
 from study.display.text import as_text
 from study.display.writers import Writer, read_writers
@@ -314,7 +313,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     guard_output()
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m study.status",
         description="Report how far a sweep is: trials done, running, failed (with causes) and "
         "left. Only reads.",

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from study.cluster.command import Command, JobError
-from study.display.console import guard_output, say, say_error
+from study.display.console import CommandParser, guard_output, say, say_error
 from study.execution.exit_status import ExitStatus
 from study.plugins import PluginError, add_option, load_plugins
 
@@ -36,7 +36,7 @@ MOST_NAMED = 8
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line that submits."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m study.submit",
         description="Run a sweep on a cluster. Later, 'submit status|logs|stop JOB' manages a "
         "job on a Ray cluster.",
@@ -151,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _look_after(words: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m study.submit")
+    parser = CommandParser(prog="python -m study.submit")
     parser.add_argument("verb", choices=VERBS)
     parser.add_argument("job", help="the job's name")
     _add_server(parser.add_argument)

@@ -16,7 +16,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.display.console import guard_output, say_error
+from study.display.console import CommandParser, guard_output, say_error
 from study.execution.exit_status import ExitStatus
 from study.execution.ray_environment import SessionError, check_dashboard, known_address
 from study.execution.run_options import RunOptions
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m study.sweep",
         description="Train and measure every trial of a sweep file on Ray; run again to continue.",
     )

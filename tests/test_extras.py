@@ -80,7 +80,7 @@ def test_what_trains_names_what_it_needs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "function"), [("study.verify", "choose"), ("study.rescore", "_rescore")]
+    ("module", "function"), [("study.verify", "Recorded"), ("study.rescore", "_rescore")]
 )
 def test_what_counts_names_what_it_needs(
     module: str,

@@ -162,8 +162,33 @@ def shown_command(words: Sequence[str]) -> str:
     return shlex.join(map(_shown_word, words))
 
 
+def hide_secrets(message: str, words: Sequence[str]) -> str:
+    """Return a message about words of a command line without the secrets of their addresses.
+
+    Examples
+    --------
+    >>> hide_secrets("no option --out=s3://KEY:SECRET@b", ["--out=s3://KEY:SECRET@b"])
+    'no option --out=s3://...@b'
+    """
+    for word in sorted(words, key=len, reverse=True):
+        shown = _shown_word(word)
+        if shown == word:
+            continue
+        value = word.partition("=")[2]
+        for text, instead in ((word, shown), (value, _shown_word(value))):
+            for form in (text, repr(text)[1:-1]):
+                message = message.replace(form, instead) if form else message
+        # An option and its value in one word, as -nVALUE, is quoted in part.
+        _, mark, rest = word.partition("://")
+        for secret in secrets_of(f"x{mark}{rest}" if mark else word):
+            message = message.replace(secret.removeprefix("x://"), HIDDEN)
+    return message
+
+
 def _shown_word(word: str) -> str:
     option, mark, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    if not mark:
+        option, value = "", word
     if "://" in value or ("@" in value and ":" in value):
         before, _, _ = value.partition("://")
         # Whatever stands before the scheme, such as FIELD= of --set, is no part of the address.

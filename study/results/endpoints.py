@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from study.plugins import ENDPOINTS
+from study.results.precision import Made
 
 Direction = Literal["high", "low", "neither"]
 # "model": the trained model and held-out points alone, whatever is counted. "points": the points
@@ -53,6 +54,8 @@ class Endpoint:
         Whether generators without a network have it, too.
     is_whole : bool
         Whether it is a whole number.
+    made_of : Made, optional
+        What it is made of, if not what most that rests on the same are.
     compute : callable, optional
         Of a plug-in's endpoint: takes what a trial generated (`study.endpoints.further.Generated`)
         and returns the number, or None where it has none.
@@ -71,7 +74,15 @@ class Endpoint:
     is_mean: bool = False
     of_baselines: bool = False
     is_whole: bool = False
+    made_of: Made | None = None
     compute: Callable[[Any], float | None] | None = None
+
+    @property
+    def material(self) -> Made:
+        """What it is made of, which decides how far apart two honest computations can be."""
+        if self.is_whole:
+            return Made.COUNT
+        return self.made_of or _MATERIALS[self.rests_on]
 
     @property
     def axis_title(self) -> str:
@@ -84,6 +95,11 @@ class Endpoint:
         return self.short or self.title
 
 
+_MATERIALS: dict[Basis, Made] = {
+    "model": Made.PASSES,
+    "points": Made.POINT_SHARE,
+    "fit": Made.FIT,
+}
 SOURCES = ("data", "means", "samples", "codes")
 # Columns that say how a network is measured, not what it is; the number of points first.
 MEASURING = ("detection_n_samples", "k_min", "k_max", "restarts", "detection_seed")
@@ -185,6 +201,7 @@ _RECORDS = (
         unit="share of modes",
         better="high",
         rests_on="points",
+        made_of=Made.MODE_SHARE,
         bounds=SHARE,
         is_primary=True,
         is_compared=True,
@@ -196,6 +213,7 @@ _RECORDS = (
         unit="share of modes",
         better="high",
         rests_on="points",
+        made_of=Made.MODE_SHARE,
         bounds=SHARE,
     ),
     Endpoint(
@@ -204,6 +222,7 @@ _RECORDS = (
         unit="share of the truth's mass",
         better="high",
         rests_on="points",
+        made_of=Made.MODE_WEIGHT,
         bounds=SHARE,
         of_baselines=True,
     ),
@@ -278,6 +297,7 @@ _RECORDS = (
         unit="nats",
         better="low",
         rests_on="model",
+        made_of=Made.DENSITY,
         bounds=NOT_NEGATIVE,
         is_primary=True,
         is_compared=True,
@@ -289,6 +309,7 @@ _RECORDS = (
         unit="nats",
         better="neither",
         rests_on="model",
+        made_of=Made.DENSITY,
         bounds=NOT_NEGATIVE,
         of_baselines=True,
     ),
@@ -298,6 +319,7 @@ _RECORDS = (
         unit="nats",
         better="neither",
         rests_on="model",
+        made_of=Made.DRAWS,
         bounds=NOT_NEGATIVE,
     ),
     Endpoint(
@@ -307,6 +329,7 @@ _RECORDS = (
         unit="share of points",
         better="neither",
         rests_on="model",
+        made_of=Made.DRAWS,
         bounds=SHARE,
     ),
     Endpoint(
@@ -316,6 +339,7 @@ _RECORDS = (
         unit="draws",
         better="neither",
         rests_on="model",
+        made_of=Made.WORST,
         bounds=NOT_NEGATIVE,
     ),
     Endpoint(
@@ -324,6 +348,7 @@ _RECORDS = (
         unit="share of mass",
         better="low",
         rests_on="points",
+        made_of=Made.MASS,
         bounds=SHARE,
         is_compared=True,
         of_baselines=True,
@@ -334,6 +359,7 @@ _RECORDS = (
         unit="share of mass",
         better="low",
         rests_on="points",
+        made_of=Made.MASS,
         bounds=SHARE,
     ),
     Endpoint(
@@ -342,6 +368,7 @@ _RECORDS = (
         unit="nats",
         better="low",
         rests_on="points",
+        made_of=Made.MASS,
         bounds=NOT_NEGATIVE,
         of_baselines=True,
     ),
@@ -351,6 +378,7 @@ _RECORDS = (
         unit="nats",
         better="low",
         rests_on="points",
+        made_of=Made.MASS,
         bounds=NOT_NEGATIVE,
     ),
     Endpoint(
@@ -359,6 +387,7 @@ _RECORDS = (
         unit="components per recalled mode",
         better="low",
         rests_on="fit",
+        made_of=Made.MODE_SHARE,
         bounds=NOT_NEGATIVE,
         is_compared=True,
         of_baselines=True,
@@ -369,6 +398,7 @@ _RECORDS = (
         unit="components",
         better="low",
         rests_on="fit",
+        made_of=Made.COUNT,
         bounds=NOT_NEGATIVE,
         of_baselines=True,
     ),
@@ -407,6 +437,7 @@ _RECORDS = (
         unit="ratio to the control's",
         better="high",
         rests_on="points",
+        made_of=Made.NEIGHBOURS,
         bounds=NOT_NEGATIVE,
         is_compared=True,
         of_baselines=True,
@@ -418,6 +449,7 @@ _RECORDS = (
         unit="share of points",
         better="high",
         rests_on="points",
+        made_of=Made.NEIGHBOURS,
         bounds=SHARE,
         is_compared=True,
         of_baselines=True,
@@ -429,6 +461,7 @@ _RECORDS = (
         # 0.5 is a classifier that cannot tell.
         better="low",
         rests_on="points",
+        made_of=Made.LEARNED,
         bounds=SHARE,
         is_compared=True,
         of_baselines=True,
@@ -462,6 +495,7 @@ _RECORDS = (
         unit="nats",
         better="neither",
         rests_on="model",
+        made_of=Made.TRUTH,
     ),
     Endpoint(
         name="recon",
@@ -494,6 +528,7 @@ _RECORDS = (
         unit="squared error + beta nats",
         better="neither",
         rests_on="model",
+        made_of=Made.TRUTH,
     ),
     Endpoint(
         name="rate_bound_nats",
@@ -508,6 +543,7 @@ _RECORDS = (
         unit="squared data units",
         better="neither",
         rests_on="model",
+        made_of=Made.TRUTH,
         bounds=NOT_NEGATIVE,
     ),
     Endpoint(
@@ -516,6 +552,7 @@ _RECORDS = (
         unit="squared error",
         better="low",
         rests_on="model",
+        made_of=Made.TRAINING,
         bounds=NOT_NEGATIVE,
     ),
     Endpoint(
@@ -524,6 +561,7 @@ _RECORDS = (
         unit="nats",
         better="neither",
         rests_on="model",
+        made_of=Made.TRAINING,
         bounds=NOT_NEGATIVE,
     ),
 )
@@ -587,6 +625,7 @@ def endpoint(column: str) -> Endpoint | None:
         bounds=NOT_NEGATIVE,
         margin=1.0 if kind == "k" else 0.1,
         is_whole=kind == "k",
+        made_of=Made.MODE_SHARE,
     )
 
 

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from study.results.processor import cpu_model
 from study.results.tables import SCHEMA_VERSION
 
 UNKNOWN = "unknown"
@@ -61,24 +62,6 @@ def code_version() -> str:
         name = file.relative_to(folder).as_posix()
         content.update(f"{name}\0".encode() + file.read_bytes() + b"\0")
     return content.hexdigest()[:16]
-
-
-def cpu_model() -> str:
-    """Return the processor's name: its own, and in brackets the one that compilers use.
-
-    The first alone can stand for several, as "AMD EPYC" on rented machines does; the order in
-    which compiled loops add up belongs to the second.
-    """
-    # Not at the top: results are read where nothing is installed that makes any.
-    import llvmlite.binding
-
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name} ({llvmlite.binding.get_host_cpu_name()})"
 
 
 def timestamp() -> str:

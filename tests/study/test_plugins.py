@@ -30,8 +30,8 @@ from study.planning.packing import plan_stacks
 from study.planning.units import Trial, expand, plugins_of
 from study.plugins import PluginError, install, load_plugins, loaded, unload
 from study.results import SCHEMAS, to_table
+from study.trial.again import run_again
 from study.trial.stack import run_stack
-from study.verify import run_again
 
 RING = '''
 from dataclasses import dataclass

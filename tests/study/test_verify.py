@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 
 import study.execution.run
 import study.planning.trials
+import study.trial.again
 import study.verify
 from study.execution.trainable import unit_events
+from study.planning.units import Trial
 from study.results import ResultsFolder, open_folder, read_certificate
-from study.results.tables import SCHEMAS
 from study.sweep import main
-from study.verify import compare_rows
+from study.trial.again import in_own_process
 
 SWEEP = """
 name: tiny
@@ -31,7 +32,7 @@ fixed:
   detection.k_max: 3
   detection.protocols: [calibrated]
   detection.sources: [data, samples]
-replicates: {data: 2}
+replicates: {data: 2, init: 4}
 """
 
 
@@ -51,21 +52,44 @@ class InlinePool:
         return self.value
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run the sweep once, without Ray."""
+
     def execute(job: Any, work: Any, known: Any) -> None:
         for unit in work.units:
             list(unit_events(unit, folder=job.folder, device="cpu"))
 
-    monkeypatch.setattr(study.execution.run, "_execute", execute)
-    (tmp_path / "tiny.yaml").write_text(SWEEP)
-    assert main([str(tmp_path / "tiny.yaml"), "--results", str(tmp_path), "--quiet"]) == 0
-    return tmp_path / "tiny"
+    place = tmp_path_factory.mktemp("verify")
+    (place / "tiny.yaml").write_text(SWEEP)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study.execution.run, "_execute", execute)
+        assert main([str(place / "tiny.yaml"), "--results", str(place), "--quiet"]) == 0
+    return place / "tiny"
 
 
 @pytest.fixture
-def inline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study.verify, "ProcessPoolExecutor", InlinePool)
+def folder(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def again() -> dict[tuple[str, bool], Any]:
+    """Hold what doing trials again gave: each is done once."""
+    return {}
+
+
+@pytest.fixture
+def inline(monkeypatch: pytest.MonkeyPatch, again: dict[tuple[str, bool], Any]) -> None:
+    monkeypatch.setattr(study.trial.again, "ProcessPoolExecutor", InlinePool)
+
+    def remember(trial: Trial, stored: Any, settings: Any) -> Any:
+        key = (trial.trial_id, stored is None)
+        if key not in again:
+            again[key] = in_own_process(trial, stored, settings)
+        return again[key]
+
+    monkeypatch.setattr(study.verify, "in_own_process", remember)
 
 
 def tamper(folder: Path, table: str, column: str, value: float | int | str) -> None:
@@ -79,36 +103,117 @@ def tamper(folder: Path, table: str, column: str, value: float | int | str) -> N
     place.write_table(f"{table}.parquet", changed)
 
 
+def first_row(folder: Path, trial_id: str) -> dict[str, Any]:
+    """Move a trial's rows to the front of the folder's `trials`, and return them."""
+    rows = open_folder(folder).read_raw("trials")
+    place = rows["trial_id"].to_pylist().index(trial_id)
+    order = [place, *(i for i in range(len(rows)) if i != place)]
+    open_folder(folder).write_table("trials.parquet", rows.take(order))
+    return rows.slice(place, 1).to_pylist()[0]
+
+
 @pytest.mark.usefixtures("inline")
 def test_equal_rows_get_a_certificate_and_a_changed_number_is_found(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert study.verify.main([str(folder), "-n", "1"]) == 0
-    assert "1 of 1 trials equal" in capsys.readouterr().out
+    assert "1 of 1 trials equal (to the bit)" in capsys.readouterr().out
     found = read_certificate(folder)
     assert found is not None
     assert found["equal"]
-    assert found["tolerance"] is None
+    assert found["level"] == "to the bit"
     assert found["n_numbers"] > 100
+    assert found["columns"]["trials.recon"] == {
+        "n": 1,
+        "n_unequal": 0,
+        "largest": 0.0,
+        "of_tolerance": 0.0,
+    }
     assert found["stages"] == study.verify.stage_versions()
-    chosen = found["trials"][0]["trial_id"]
-    rows = open_folder(folder).read_raw("trials")
-    first = pc.equal(rows["trial_id"], chosen).to_pylist().index(True)
-    order = [first, 1 - first]
-    open_folder(folder).write_table("trials.parquet", rows.take(order))
-    recon = rows["recon"][first].as_py()
-    tamper(folder, "trials", "recon", recon * (1 + 1e-15) + 1e-15)
+    row = first_row(folder, found["trials"][0]["trial_id"])
+    # Rows of before the kinds of processors were named: equal bits are equal bits.
+    tamper(folder, "trials", "cpu", row["cpu"].partition(" (")[0])
+    assert study.verify.main([str(folder), "-n", "1"]) == 0
+    assert "do not name the kind" in capsys.readouterr().out
+    tamper(folder, "trials", "cpu", row["cpu"])
+    tamper(folder, "trials", "recon", row["recon"] * (1 + 1e-15) + 1e-15)
     assert study.verify.main([str(folder), "-n", "1"]) == 1
     text = capsys.readouterr().out
     assert "trials.recon" in text
     assert "0 of 1 trials equal" in text
     assert json.loads((folder / "verify.json").read_text())["trials"][0]["n_differences"] == 1
-    # Of another processor: the same change is within the tolerance, a large one is not.
-    tamper(folder, "trials", "cpu", "another")
+
+
+# One number of each kind of column, and by how much it is changed: less and more than it may.
+CHANGES = [
+    ("recon", 1e-6, 1e-3),
+    ("k_samples_calibrated", 0, 4),
+    ("spurious_mass", 1e-3, 0.1),
+    ("bridge_sum", 1e-6, 0.1),
+]
+
+
+@pytest.mark.usefixtures("inline")
+def test_rows_of_another_processor_are_counted_again_within_what_a_column_is_made_of(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert study.verify.main([str(folder), "-n", "1", "--level", "counted"]) == 0
+    found = read_certificate(folder)
+    assert found is not None
+    row = first_row(folder, found["trials"][0]["trial_id"])
+    tamper(folder, "trials", "cpu", "Intel Xeon (icelake-server)")
     assert study.verify.main([str(folder), "-n", "1"]) == 0
-    assert "within tolerance: other cpu" in capsys.readouterr().out
-    tamper(folder, "trials", "recon", 2 * recon)
+    text = capsys.readouterr().out
+    assert "counted again: processor Intel icelake-server (here: " in " ".join(text.split())
+    for column, small, large in CHANGES:
+        tamper(folder, "trials", column, row[column] + small)
+        assert study.verify.main([str(folder), "-n", "1"]) == 0, column
+        tamper(folder, "trials", column, row[column] + large)
+        assert study.verify.main([str(folder), "-n", "1"]) == 1, column
+        assert f"trials.{column}" in capsys.readouterr().out
+        tamper(folder, "trials", column, row[column])
+
+
+@pytest.mark.usefixtures("inline")
+def test_without_weights_a_trial_is_trained_again_within_the_spread_of_seeds(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in (folder / "weights").iterdir():
+        file.unlink()
+    assert study.verify.main([str(folder), "--level", "counted"]) == 2
+    assert "no weights are stored here" in capsys.readouterr().err
+    assert study.verify.main([str(folder), "-n", "2", "--level", "trained"]) == 0
+    assert "columns are equivalent" in " ".join(capsys.readouterr().out.split())
+    found = read_certificate(folder)
+    assert found is not None
+    row = first_row(folder, found["trials"][0]["trial_id"])
+    seeds = pd.DataFrame(open_folder(folder).read_raw("trials").to_pydict()).groupby("data_seed")
+    sd = float(seeds["fkl_nats"].var().mean() ** 0.5)
+    tamper(folder, "trials", "cpu", "Intel Xeon (icelake-server)")
+    for change, status in ((sd, 0), (1000 * sd, 1)):
+        tamper(folder, "trials", "fkl_nats", row["fkl_nats"] + change)
+        assert study.verify.main([str(folder), "-n", "2"]) == status
+    assert "trials.fkl_nats" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("inline")
+def test_rows_that_another_version_scored_keep_their_training(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(study.planning.trials, "SCORING_VERSION", 10_000)
+    monkeypatch.setattr("study.planning.units.SCORING_VERSION", 10_000)
+    assert study.verify.main([str(folder), "-n", "1"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "(this code: 10000); what the stages that are unchanged made is compared" in text
+    assert "the training alone" in text
+    found = read_certificate(folder)
+    assert found is not None
+    assert {"trials.train_recon", "curves.recon", "weights.values"} <= set(found["columns"])
+    assert "trials.recon" not in found["columns"]
+    row = first_row(folder, found["trials"][0]["trial_id"])
+    tamper(folder, "trials", "train_recon", row["train_recon"] * (1 + 1e-9))
     assert study.verify.main([str(folder), "-n", "1"]) == 1
+    assert study.verify.main([str(folder), "--level", "counted"]) == 2
 
 
 def test_rows_of_another_version_are_named(
@@ -120,7 +225,7 @@ def test_rows_of_another_version_are_named(
     error = capsys.readouterr().err
     assert "(this code: 10000)" in error
     assert "training" in error
-    assert "check out commit" in error
+    assert "check out the commit" in error
     assert error.count("\n") == 1
 
 
@@ -135,26 +240,6 @@ def test_a_folder_that_is_none_is_one_line(
 @pytest.mark.slow
 def test_a_trial_runs_again_in_a_process_of_its_own(folder: Path) -> None:
     assert study.verify.main([str(folder), "-n", "1", "--seed", "3"]) == 0
-
-
-def _curve(length: int, likelihood: float = -1.5) -> pd.DataFrame:
-    ids = {"owner_id": "a", "source": "samples", "protocol": "calibrated", "epoch": 100}
-    row = dict.fromkeys(SCHEMAS["counts"].names) | ids | {"log_likelihood": likelihood}
-    return pd.DataFrame([row | {"k": k} for k in range(1, length + 1)])
-
-
-@pytest.mark.parametrize(("length", "n_differences"), [(10, 0), (12, 0), (8, 0), (13, 1), (7, 1)])
-def test_elsewhere_a_curve_may_end_a_little_later(length: int, n_differences: int) -> None:
-    n_numbers, unlike = compare_rows("counts", _curve(10), _curve(length), exactly=False)
-    assert len(unlike) == n_differences
-    assert n_numbers > min(length, 10)
-    _, exact = compare_rows("counts", _curve(10), _curve(length), exactly=True)
-    assert len(exact) == (length != 10)
-
-
-def test_the_shared_part_of_two_curves_is_compared() -> None:
-    _, unlike = compare_rows("counts", _curve(10), _curve(11, likelihood=-2.5), exactly=False)
-    assert [each.column for each in unlike] == ["log_likelihood"] * 10
 
 
 @pytest.mark.slow

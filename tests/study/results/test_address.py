@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+import study.__main__
 import study.rescore
 import study.status
 import study.submit
 import study.sweep
+import study.verify
+from study.__main__ import COMMANDS
 from study.cluster.command import JobError
 from study.cluster.ray_jobs import check_address
 from study.results.address import find_secret, shown_address, shown_command, without_secrets
@@ -86,6 +89,28 @@ def test_no_command_repeats_it(
     printed = capsys.readouterr()
     assert ends == [2] * len(ends)
     assert SECRET not in printed.out + printed.err
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+@pytest.mark.parametrize("address", CARRIERS[:3])
+def test_no_command_repeats_what_it_cannot_parse(
+    command: str, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ways = [
+        ["--no-such-option", address],
+        [f"--no-such-option={address}"],
+        [f"--help={address}"],
+    ]
+    for words in ways:
+        with pytest.raises(SystemExit) as ended:
+            study.__main__.main([command, *words])
+        assert ended.value.code == 2
+    with pytest.raises(SystemExit):
+        study.verify.main(["x", f"-n{address}"])
+    assert study.__main__.main([address]) == 2
+    printed = capsys.readouterr()
+    assert SECRET not in printed.out + printed.err
+    assert "..." in printed.err
 
 
 DATABASES = [
