@@ -235,10 +235,13 @@ and `mode-study verify --from FILE.zip` runs random trials again and compares ev
 
 
 def _outcome(certificate: Mapping[str, Any]) -> str:
-    how = "within a tolerance" if certificate.get("tolerance") else "to the bit"
+    # Older certificates say it by their tolerance.
+    how = certificate.get("level") or (
+        "within a tolerance" if certificate.get("tolerance") else "to the bit"
+    )
     return (
         f"{certificate.get('n_equal')} of {certificate.get('n_trials')} trials chosen at random "
-        f"were run again on {certificate.get('verified_at')} and were equal {how}"
+        f"were run again on {certificate.get('verified_at')} and were equal ({how})"
     )
 
 

@@ -27,13 +27,13 @@ import pyarrow.compute as pc
 from study.results import ResultsError, ResultsFolder, open_folder, timestamp
 from study.results.address import shown_address
 from study.results.compaction import compact
+from study.results.comparison import CIRCUMSTANCES
 from study.results.folder import read_whole
 from study.results.lineage import check_lineage, record_run
 from study.results.lock import LOCK_NAME, find_living, hold, lock_names
 from study.results.record import drop_doubles
 from study.results.tables import (
     KEYS,
-    PROVENANCE_FIELDS,
     frame_to_table,
     pandas_type,
 )
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
 
 MERGE_RECORD = "merge.json"
 CONFLICTS = "conflicts"
-# What two runs of a trial may differ in.
-CIRCUMSTANCES = {"stack_id", "train_s", "count_s", "endpoints_s", "cell"}
-CIRCUMSTANCES |= {name for name, _ in PROVENANCE_FIELDS}
 # Rows of the others belong to an owner of one of these two.
 DECIDED = ("controls", "trials")
 _SEARCH_TABLES = ("works", "suggestions", "rungs")

@@ -16,7 +16,7 @@ from study.results import CERTIFICATE, SCHEMAS, ResultsError, open_folder, read_
 from tests.analysis.synthetic import build_results
 
 CERTIFIED = {
-    "equal": True, "n_trials": 5, "n_equal": 5, "n_numbers": 100, "tolerance": None,
+    "equal": True, "n_trials": 5, "n_equal": 5, "n_numbers": 100, "level": "to the bit",
     "verified_at": "2026-01-01T00:00:00+00:00", "commit": "0123456789abcdef", "cpu": "a processor",
 }  # fmt: skip
 
