@@ -19,20 +19,20 @@ from study.results import read_table
 pytestmark = pytest.mark.timeout(900)
 
 ROOT = Path(__file__).parents[2]
-PLUGINS = ("shell.py", "kernels.py", "restarted.py", "energy.py")
+PLUGINS = ("corners.py", "kernels.py", "restarted.py", "energy.py")
 SWEEP = """
 name: recipes
 question: Does every recipe run?
 fixed:
-  mixture: {kind: shell, n_components: 4, n_samples: 300}
-  shell.sd: 0.3
+  mixture: {kind: corners, dim: 2, n_samples: 300}
+  corners.sd: 0.3
   detection: {n_samples: 200, k_max: 6, sources: [data, samples]}
   detection.protocols: [calibrated, restarted]
 blocks:
   - fixed: {model.hidden: [8], training.epochs: 2}
-    grid: {shell.radius: [1, 4]}
+    grid: {corners.reach: [1, 4]}
   - fixed: {model.kind: kernels}
-    grid: {shell.radius: [1, 4], kernels.bandwidth: [0.2, 1]}
+    grid: {corners.reach: [1, 4], kernels.bandwidth: [0.2, 1]}
 replicates: {data: 2}
 """
 JITTERED = """
@@ -81,7 +81,7 @@ def succeed(folder: Path, *words: str, first: Path | None = None) -> str:
 
 
 def test_the_page_has_a_recipe_for_each_door(tmp_path: Path) -> None:
-    wanted = ["energy.py", "kernels.py", "seconds.py", "restarted.py", "shell.py", "pbs.py"]
+    wanted = ["energy.py", "kernels.py", "seconds.py", "restarted.py", "corners.py", "pbs.py"]
     assert write_recipes(tmp_path) == wanted
     # One file a recipe, and two for a field.
     (diff,) = blocks("diff")
@@ -96,7 +96,7 @@ def test_plugins_are_swept_resumed_counted_again_verified_and_reported(tmp_path:
     sweep = ("-m", "study.sweep", "recipes.yaml", "--quiet", "--workers", "2")
     without = command(tmp_path, *sweep)
     assert without.returncode == 2
-    hint = "shell.sd: no such field; the fields of a plug-in need --plugin FILE.py"
+    hint = "corners.sd: no such field; the fields of a plug-in need --plugin FILE.py"
     assert hint in without.stderr
 
     # Stopped before the end, which the exit status says.
@@ -117,7 +117,7 @@ def test_plugins_are_swept_resumed_counted_again_verified_and_reported(tmp_path:
     assert "made with the plug-in energy" in forgotten.stderr
     missing = command(tmp_path, *sweep)
     assert missing.returncode == 2
-    assert "made with the plug-in shell" in missing.stderr
+    assert "made with the plug-in corners" in missing.stderr
 
     text = succeed(tmp_path, "-m", "study.verify", "results/recipes", "-n", "2", *named)
     assert "2 of 2 trials equal" in text
@@ -143,8 +143,8 @@ def test_plugins_are_swept_resumed_counted_again_verified_and_reported(tmp_path:
 def check_rows(trials: pd.DataFrame, nulls: pd.DataFrame) -> None:
     assert trials["status"].eq("done").all(), trials["message"].dropna().tolist()
     assert len(trials) == 12
-    assert trials["mixture_kind"].eq("shell").all()
-    assert set(trials["shell_radius"]) == {1.0, 4.0}
+    assert trials["mixture_kind"].eq("corners").all()
+    assert set(trials["corners_reach"]) == {1.0, 4.0}
     assert trials["dim"].eq(2).all()
     # What no kind has a use for is null, and what only one has is null for the other.
     assert trials["box_half_width"].isna().all()
@@ -155,8 +155,8 @@ def check_rows(trials: pd.DataFrame, nulls: pd.DataFrame) -> None:
     everywhere = ["k_samples_restarted", "k_data_restarted", "energy_distance", "fkl_nats"]
     assert trials[[*everywhere, "k_samples_calibrated"]].notna().all(axis=None)
     assert nulls[["k_restarted", "energy_distance"]].notna().all(axis=None)
-    # The radius is a factor, and wide shells are easier.
-    wide = trials[~is_network & (trials["shell_radius"] == 4) & (trials["kernels_bandwidth"] < 1)]
+    # The reach is a factor, and wide cubes are easier.
+    wide = trials[~is_network & (trials["corners_reach"] == 4) & (trials["kernels_bandwidth"] < 1)]
     assert wide["k_samples_restarted"].eq(4).all()
 
 
