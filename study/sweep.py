@@ -7,6 +7,13 @@ every planned trial is done, 1 when some failed or the run broke off, 2 when it 
 
 from __future__ import annotations
 
+import os
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Before anything is loaded there is nothing to put in order: no traceback of an import.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
 import argparse
 import contextlib
 import socket
@@ -145,10 +152,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     with stop_on_signals() as stop:
         try:
-            # Not at the top: --help and a mistyped option answer without waiting for these.
-            from study.config import SweepError, load_sweep, shrink
-            from study.execution.run import ResultsError, run
-            from study.execution.search_run import run_search
+            # Not at the top: --help and a mistyped option answer without waiting for these. An
+            # extension module whose import is cut short leaves other errors than an interrupt.
+            with stop.completed():
+                from study.config import SweepError, load_sweep, shrink
+                from study.execution.run import ResultsError, run
+                from study.execution.search_run import run_search
         except KeyboardInterrupt:
             return say_stopped(stop)
         except ModuleNotFoundError as error:

@@ -74,6 +74,24 @@ class SlurmJob:
             if not value.isprintable() or '"' in value:
                 raise JobError(f"slurm: {name} {value!r} has a quote or a control character in it")
 
+    @property
+    def warning_s(self) -> int:
+        """Seconds before the end of its time at which a task is told: at most half of it.
+
+        Slurm would warn a task at once whose whole time is shorter than that.
+        """
+        return min(GRACE_S, _seconds(self.time_limit) // 2)
+
+
+def _seconds(limit: str) -> int:
+    """Return the seconds of a time as Slurm writes it; after days the first part is hours."""
+    days, dash, rest = limit.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    if not dash and len(parts) < 3:
+        parts.insert(0, 0)
+    hours, minutes, seconds = (*parts, 0, 0)[:3]
+    return ((24 * int(days or 0) + hours) * 60 + minutes) * 60 + seconds
+
 
 def slurm_script(sweep: Sweep, command: Command, job: SlurmJob) -> str:
     """Write the sbatch script of a sweep.
@@ -91,7 +109,8 @@ def slurm_script(sweep: Sweep, command: Command, job: SlurmJob) -> str:
         queue when its time ends before the sweep's.
     """
     body = {"array": _array_body, "symmetric": _symmetric_body, "apart": _apart_body}[job.layout]
-    parts = [_slurm_header(sweep, job), _slurm_setup(command, job), body(command, job), _FOLLOW]
+    head = [_slurm_header(sweep, job), _slurm_setup(command, job)]
+    parts = [*head, body(command, job), _follow(job)]
     return "\n".join(parts)
 
 
@@ -113,7 +132,7 @@ def _slurm_header(sweep: Sweep, job: SlurmJob) -> str:
         "open-mode=append",
         "requeue",
         # The end of its time is told apart from scancel, which sends SIGTERM.
-        f"signal=B:USR1@{GRACE_S}",
+        f"signal=B:USR1@{job.warning_s}",
     ]
     head = [f"# Sweep {sweep.name}. The same script again continues: what is recorded is skipped."]
     return "\n".join(["#!/bin/bash", *head, *(f"#SBATCH --{option}" for option in options), ""])
@@ -224,15 +243,18 @@ _PRIVATE_FOLDERS = (
     'install -d -m 700 "$RAY_TMPDIR"'
 )
 
-_FOLLOW = f"""\
+
+def _follow(job: SlurmJob) -> str:
+    warning_s = job.warning_s
+    return f"""\
 sweep_pid=$!
 # bash waits for a child before it handles a signal, so the child runs in the background.
 # USR1: the time is up, the rest is for another run. TERM: somebody cancels the job.
-# At the time limit itself TERM comes, too, but {GRACE_S} s or more after USR1.
+# At the time limit itself TERM comes, too, but {warning_s} s or more after USR1.
 stopped=0
 warned=0
 trap 'stopped=1; warned=$SECONDS; kill -TERM $sweep_pid 2>/dev/null || true' USR1
-trap '[ $((SECONDS - warned)) -ge {GRACE_S - 15} ] || stopped=0
+trap '[ $((SECONDS - warned)) -ge {max(warning_s - 15, warning_s // 2)} ] || stopped=0
   kill -TERM $sweep_pid 2>/dev/null || true' TERM
 status=0
 wait "$sweep_pid" || status=$?

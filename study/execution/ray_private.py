@@ -79,6 +79,11 @@ def ready_workers() -> AbstractContextManager[None]:
     return _replaced(class_cache, "DEFAULT_ENV_VARS", {})
 
 
+def drivers_signals() -> AbstractContextManager[None]:
+    """Leave SIGTERM to the driver while Ray starts. Without this Ray ends the process on it."""
+    return _replaced(ray._private.utils, "set_sigterm_handler", lambda *_: None)
+
+
 def dashboard_url() -> str | None:
     """Return where the dashboard listens; None if unknown."""
     ask = getattr(ray._private.worker, "get_dashboard_url", None)

@@ -9,11 +9,13 @@ import math
 import os
 import secrets
 import shutil
+import signal
 import socket
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,10 @@ OWNER_NOTE = "study-owner.json"
 # Paths of sockets have at most 107 bytes, and Ray puts its sessions' names below the folder.
 MOST_PARENT = 28
 DASHBOARD_URL = "http://127.0.0.1:8265"
+# How long Ray's processes may take to end by themselves.
+AGENTS_END_S = 1.0
+# What makes a block complete although somebody asks to stop (`study.execution.stopping`).
+Completed = Callable[[], AbstractContextManager[None]]
 
 
 @contextlib.contextmanager
@@ -46,6 +52,7 @@ def ray_session(
     dashboard: bool = False,
     wait_s: float = 0.0,
     say: Callable[[str], None] = lambda _: None,
+    completed: Completed = nullcontext,
 ) -> Iterator[None]:
     """Start a local Ray of our own, or join the one at `address`, and leave it clean.
 
@@ -63,6 +70,9 @@ def ray_session(
         How long to wait for the head at `address`.
     say : callable
         Told where the dashboard is.
+    completed : callable
+        Returns the context in which Ray starts and ends, neither of which can be cut short: it
+        would abort, or leave processes.
 
     Raises
     ------
@@ -77,7 +87,7 @@ def ray_session(
         check_address(address, wait_s=wait_s)
         with (
             ray_private.silent_raylet(),
-            _connected(address=address, runtime_env=_sent_along(), **quiet),
+            _connected(completed, address=address, runtime_env=_sent_along(), **quiet),
         ):
             yield
         return
@@ -88,12 +98,14 @@ def ray_session(
     if dashboard:
         options |= {"dashboard_host": "127.0.0.1"}
     with (
-        own_folder("ray-") as folder,
+        own_folder("ray-", completed) as folder,
+        _nothing_left(folder),
         _drivers_code(),
         ray_private.silent_raylet(),
-        contextlib.nullcontext() if dashboard else ray_private.minimal_ray(),
+        nullcontext() if dashboard else ray_private.minimal_ray(),
         ray_private.ready_workers(),
         _connected(
+            completed,
             address="local",
             num_cpus=math.ceil(n_workers * resources.n_cpus),
             include_dashboard=dashboard,
@@ -176,8 +188,15 @@ def _sent_along() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def own_folder(prefix: str) -> Iterator[Path]:
+def own_folder(prefix: str, completed: Completed = nullcontext) -> Iterator[Path]:
     """Make a temporary folder that is removed at the end, or by the next run if we are killed.
+
+    Parameters
+    ----------
+    prefix : str
+        How its name begins.
+    completed : callable
+        As in `ray_session`.
 
     Raises
     ------
@@ -189,12 +208,16 @@ def own_folder(prefix: str) -> Iterator[Path]:
         with contextlib.suppress(OSError, ValueError, TypeError):
             if Process.parse(note.read_text()).has_ended:
                 shutil.rmtree(note.parent, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    folder = None
     try:
-        (folder / OWNER_NOTE).write_text(Process.current().text())
+        with completed():
+            folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+            (folder / OWNER_NOTE).write_text(Process.current().text())
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder is not None:
+            with completed():
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def temporary_parent() -> tuple[Path, list[str]]:
@@ -249,16 +272,42 @@ def _dashboard_note(folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def _connected(**options: Any) -> Iterator[None]:
+def _connected(completed: Completed, **options: Any) -> Iterator[None]:
     try:
-        ray.init(**options)
-    except Exception as error:  # Ray raises bare ones, such as when a process of its dies here.
-        _shut_down()
-        raise SessionError(f"Ray did not start: {_reason(error)}") from error
+        with completed(), ray_private.drivers_signals():
+            try:
+                ray.init(**options)
+            except Exception as error:  # Ray raises bare ones, as when a process of its dies here.
+                raise SessionError(f"Ray did not start: {_reason(error)}") from error
+        yield
+    finally:
+        with completed():
+            _shut_down()
+
+
+@contextlib.contextmanager
+def _nothing_left(folder: Path) -> Iterator[None]:
+    """End the processes of a cluster in this folder that outlive it: its agents notice late."""
     try:
         yield
     finally:
-        _shut_down()
+        deadline = time.monotonic() + AGENTS_END_S
+        while (left := processes_of(folder)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for pid in left:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def processes_of(folder: Path) -> list[int]:
+    """List the processes, besides this one, whose command line names a folder."""
+    mark = os.fsencode(folder)
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if mark in entry.read_bytes() and int(entry.parent.name) != os.getpid():
+                found.append(int(entry.parent.name))
+    return found
 
 
 def _reason(error: BaseException) -> str:

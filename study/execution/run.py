@@ -443,10 +443,12 @@ def on_ray(
     """
     address = current.options.address
     set_ray_environment(joins=address is not None)
-    # Ray reads its environment when it is imported, and --help must not wait for it.
-    from study.execution.compile_ahead import compiling_ahead
-    from study.execution.executor import Executor
-    from study.execution.ray_session import own_folder, ray_session
+    # Ray reads its environment when it is imported, and --help must not wait for it. An extension
+    # module that is cut short while it is imported may end the process.
+    with current.stop.completed():
+        from study.execution.compile_ahead import compiling_ahead
+        from study.execution.executor import Executor
+        from study.execution.ray_session import own_folder, ray_session
 
     record_run(current.folder, share=str(current.options.shard) if current.options.shard else None)
 
@@ -460,7 +462,7 @@ def on_ray(
         warn(problem)
     with (
         heartbeat(current.folder, display.progress, state_name(current.lock_name)),
-        own_folder("study-tune-") as scratch,
+        own_folder("study-tune-", current.stop.completed) as scratch,
         compiling_ahead() if address is None else contextlib.nullcontext(),
         ray_session(
             address,
@@ -469,6 +471,7 @@ def on_ray(
             dashboard=current.options.dashboard,
             wait_s=WAIT_FOR_HEAD_S if current.options.wait_for_nodes else 0.0,
             say=display.note,
+            completed=current.stop.completed,
         ),
         _fitted(current, display) as fit,
     ):

@@ -1,8 +1,10 @@
 """Being asked to stop: once to stop in good order, twice to stop now.
 
-Ctrl-C and SIGTERM are the same request. What is finished is on disk already, so neither loses it.
-While Tune runs, the first request ends Tune's loop (its own signal for that is SIGUSR1) and the
-second raises KeyboardInterrupt; at any other time the first one raises.
+Ctrl-C, SIGTERM and SIGHUP (the terminal has gone) are the same request. What is finished is on
+disk already, so none loses it. While Tune runs, the first request ends Tune's loop (its own signal
+for that is SIGUSR1) and the second raises KeyboardInterrupt. What would be left in pieces if it
+were cut short, such as Ray's start and its end, is completed first (`Stop.completed`). Otherwise
+the first one raises.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from study.execution.exit_status import ExitStatus
 
 # Beyond this even leaving in order is cut short.
 MOST_REQUESTS = 3
-_HANDLED = (signal.SIGINT, signal.SIGTERM)
+_HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stop:
@@ -42,6 +44,8 @@ class Stop:
         self._in_tune = False
         self._asked_tune = False
         self._n_requests = 0
+        self._n_open = 0
+        self._is_waiting = False
 
     def request(self, reason: str, *, is_error: bool = False, ray_died: bool = False) -> None:
         """Ask for a stop in good order, from any thread; the first reason is kept."""
@@ -71,6 +75,9 @@ class Stop:
     def in_tune(self) -> Iterator[None]:
         """Declare that a request now has to end Tune's loop."""
         before = signal.getsignal(signal.SIGUSR1)
+        if threading.current_thread() is threading.main_thread():
+            # Until Tune takes this signal, it would end the process.
+            signal.signal(signal.SIGUSR1, self._before_the_loop)
         self._in_tune = True
         try:
             yield
@@ -79,8 +86,31 @@ class Stop:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGUSR1, before)
 
+    def _before_the_loop(self, number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def completed(self) -> Iterator[None]:
+        """Complete this block before a request is heard, which raises at its end.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            A request came.
+        """
+        self._n_open += 1
+        try:
+            yield
+        finally:
+            self._n_open -= 1
+            # Ray may have taken them.
+            self.install()
+            if self._is_waiting and not self._n_open:
+                self._is_waiting = False
+                raise KeyboardInterrupt
+
     def on_signal(self, number: int, frame: Any) -> None:
-        """Handle SIGINT and SIGTERM."""
+        """Handle a signal that asks to stop."""
         self._n_requests += 1
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         if self._in_tune and not self._asked_tune:
@@ -89,12 +119,15 @@ class Stop:
         self.reason = self.reason or name
         if self._n_requests > MOST_REQUESTS:
             os._exit(ExitStatus.STOPPED)
+        if self._n_open:
+            self._is_waiting = True
+            return
         raise KeyboardInterrupt
 
     def install(self) -> None:
-        """Take both signals; Ray takes them too when it starts, so it is done again then.
+        """Take the signals; Ray takes them too when it starts, so it is done again then.
 
-        A SIGINT that is ignored stays ignored: Ray jobs and shells that run us in the background
+        One that is ignored stays ignored: Ray jobs, nohup and shells that run us in the background
         want it so.
         """
         if threading.current_thread() is not threading.main_thread():
@@ -106,7 +139,7 @@ class Stop:
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """Handle SIGINT and SIGTERM inside, and as before afterwards."""
+    """Handle the signals inside, and as before afterwards."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -12,11 +12,13 @@ from numba.core.codegen import get_host_cpu_features
 
 
 def prefer_wide_vectors() -> None:
-    """Let numba use the widest vectors of the processor, unless NUMBA_CPU_FEATURES is set.
+    """Let numba use the widest vectors of the processor, unless it is told which to use.
 
     It must run before the first function of the process is declared to numba: later it does
     nothing, and the last digits of sums are those of narrower vectors.
     """
+    if config.CPU_NAME is not None or config.CPU_FEATURES is not None:
+        return
     features = get_host_cpu_features()
-    if config.CPU_FEATURES is None and "+avx512f" in features.split(","):
+    if "+avx512f" in features.split(","):
         config.CPU_FEATURES = f"{features},-prefer-256-bit"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import Bench, wait_for
+from tests.faults.harness import FAULTS, Bench, wait_for
+from tests.faults.signals import SIGNALS, STEADY, endings
 
 # What Slurm and Kubernetes leave between SIGTERM and SIGKILL.
 GRACE_S = 20.0
@@ -56,3 +57,10 @@ def test_a_signal_stops_the_sweep_and_the_same_command_goes_on(
     assert status == 0, out + err
     assert bench.recomputed({2: finished}) == set()
     assert len(bench.finished()) == 8
+
+
+def test_a_signal_at_any_moment_leaves_nothing_behind() -> None:
+    n = max(3, FAULTS // 3)
+    moments = [round(12 * (i + 0.5) / n, 2) for i in range(n)] + [STEADY] * max(1, FAULTS // 10)
+    unclean = [ending for ending in endings(moments, SIGNALS) if not ending.is_clean]
+    assert not unclean, unclean

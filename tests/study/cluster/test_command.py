@@ -19,7 +19,7 @@ import yaml
 
 from study.cluster.command import Command, JobError
 from study.cluster.kubernetes import KubernetesJob, kubernetes_name, rayjob_manifest
-from study.cluster.slurm import _FOLLOW, SlurmJob, slurm_script
+from study.cluster.slurm import SlurmJob, _follow, slurm_script
 from study.config import Sweep
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -195,7 +195,7 @@ def test_only_a_job_whose_time_is_up_is_put_back(
     (tmp_path / "scontrol").write_text(f'#!/bin/bash\necho "$*" >> {log}\n')
     (tmp_path / "scontrol").chmod(0o755)
     (tmp_path / "sweep.py").write_text(FAKE_SWEEP)
-    script = f"set -euo pipefail\n{sys.executable} {tmp_path}/sweep.py &\n{_FOLLOW}"
+    script = f"set -euo pipefail\n{sys.executable} {tmp_path}/sweep.py &\n{_follow(SLURM)}"
     job = subprocess.Popen(
         ["bash", "-c", script],
         env={"PATH": f"{tmp_path}:{os.environ['PATH']}", **environment},
@@ -245,3 +245,11 @@ def test_colleagues_may_read_the_results_and_nobody_rays_folder() -> None:
 def test_names_that_kubernetes_refuses_are_refused_here(name: str) -> None:
     with pytest.raises(JobError, match="must begin with a lower-case letter"):
         replace(KUBERNETES, name=name)
+
+
+@pytest.mark.parametrize(
+    ("limit", "warning_s"),
+    [("1", 30), ("3:00", 90), ("04:00:00", 120), ("1-0", 120), ("0-00:01", 30), ("0:90", 45)],
+)
+def test_a_short_job_is_warned_at_half_its_time(limit: str, warning_s: int) -> None:
+    assert SlurmJob(folder="/x", time_limit=limit).warning_s == warning_s

@@ -150,3 +150,42 @@ def update_begin() -> None:
     """Let a job that was put back start now."""
     for job in shell("squeue -h -t PENDING -o %A").split():
         shell(f"scontrol update JobId={job} StartTime=now")
+
+
+def submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> str:
+    """Submit the sweep as an array of two tasks; return the job's number."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "slurm.yaml").write_text(SWEEP)
+    fixed = ["--tasks", "2", "--cpus", "1", "--partition", "low", "--results", "results"]
+    assert main(["slurm.yaml", "--to", "slurm", *fixed, *options]) == 0
+    (job,) = set(shell("squeue -h -o %F").split())
+    return job
+
+
+def tasks(job: str) -> dict[str, str]:
+    """Map the tasks of an array that are in the queue to their states."""
+    rows = shell(f"squeue -h -r -j {job} -o '%K %T'").splitlines()
+    return dict(row.split() for row in rows)
+
+
+def test_what_is_cancelled_stays_away(
+    tmp_path: Path, slurm: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "SWEEP", SWEEP.replace("2000", "50000"))
+    job = submitted(tmp_path, monkeypatch)
+    logs = [tmp_path / f"slurm-{job}_{task}.log" for task in (1, 2)]
+    wait_for(lambda: all(log.exists() and "starting Ray" in log.read_text() for log in logs))
+    time.sleep(10)
+    shell(f"scancel {job}_1")
+    wait_for(lambda: set(tasks(job)) == {"2"}, timeout_s=90)
+    time.sleep(5)
+    assert tasks(job) == {"2": "RUNNING"}
+    shell(f"scancel {job}")
+    wait_for(lambda: not tasks(job), timeout_s=90)
+    time.sleep(5)
+    assert not shell("squeue -h")
+    # Not the locks: a task that takes longer than KillWait to stop is killed and leaves its own,
+    # which the next run replaces.
+    for log in logs:
+        assert "back in the queue" not in log.read_text()
+        assert "Traceback" not in log.read_text()

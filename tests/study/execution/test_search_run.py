@@ -106,6 +106,21 @@ def test_stopped_cells_leave_a_search_complete(tmp_path: Path, capfd) -> None:
     assert states.count("PRUNED") == stopped["cell"].nunique()
 
 
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_cmaes_goes_on_after_its_first_ten_cells(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.yaml"
+    text = TEXT.replace("model.hidden: [[4], [8]]", "training.kl_weight: {log: [0.1, 2]}")
+    path.write_text(text.replace("trials: 14", "trials: 26\n  sampler: cmaes"))
+    command = [*_command(path, tmp_path), "--workers", "2"]
+    assert subprocess.run(command, timeout=560).returncode == 0
+    trials = read_table(tmp_path / "tiny", "trials")
+    assert trials["status"].eq("done").all()
+    assert len(trials) == 26
+    assert trials["cell"].nunique() >= 12
+
+
 def _command(sweep_file: Path, results: Path) -> list[str]:
     options = ["--results", str(results), "--workers", "1", "--quiet"]
     return [sys.executable, "-m", "study.sweep", str(sweep_file), *options]

@@ -25,11 +25,12 @@ def test_while_tune_runs_the_first_ends_its_loop_and_the_second_raises(number: i
     def end_loop(got: int, frame: Any) -> None:
         ended.append(got)
 
-    before = signal.signal(signal.SIGUSR1, end_loop)
+    before = signal.getsignal(signal.SIGUSR1)
     # A shell lets what it starts in the background ignore interrupts.
     inherited = signal.signal(number, signal.default_int_handler)
     try:
         with stop_on_signals() as stop, stop.in_tune():
+            signal.signal(signal.SIGUSR1, end_loop)
             os.kill(os.getpid(), number)
             assert ended == [signal.SIGUSR1]
             assert stop.reason in ("Ctrl-C", "SIGTERM")
@@ -38,6 +39,39 @@ def test_while_tune_runs_the_first_ends_its_loop_and_the_second_raises(number: i
     finally:
         signal.signal(signal.SIGUSR1, before)
         signal.signal(number, inherited)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_cannot_be_cut_short_is_completed_first(number: int) -> None:
+    before = signal.signal(number, signal.SIG_DFL)
+    done: list[str] = []
+
+    def work() -> None:
+        with stop_on_signals() as stop, stop.completed():
+            with stop.completed():
+                os.kill(os.getpid(), number)
+                # Ray sets handlers of its own while it starts.
+                signal.signal(number, signal.SIG_DFL)
+                done.append("inside")
+            os.kill(os.getpid(), number)
+            done.append("outside")
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work()
+        assert done == ["inside", "outside"]
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_signal_before_the_loop_of_tune_does_not_end_the_process() -> None:
+    before = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    try:
+        with pytest.raises(KeyboardInterrupt), stop_on_signals() as stop, stop.in_tune():
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_handlers_are_as_before_afterwards() -> None:

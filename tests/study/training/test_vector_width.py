@@ -31,10 +31,16 @@ print(cpu_target.target_context.codegen().magic_tuple()[2])
 def test_wide_vectors_are_asked_for_where_there_are_any(
     given: str | None, host: str, expected: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(config, "CPU_NAME", None)
     monkeypatch.setattr(config, "CPU_FEATURES", given)
     monkeypatch.setattr(vector_width, "get_host_cpu_features", lambda: host)
     vector_width.prefer_wide_vectors()
     assert expected == config.CPU_FEATURES
+    # Code for another processor has its width.
+    monkeypatch.setattr(config, "CPU_NAME", "haswell")
+    monkeypatch.setattr(config, "CPU_FEATURES", None)
+    vector_width.prefer_wide_vectors()
+    assert config.CPU_FEATURES is None
 
 
 @pytest.mark.slow
