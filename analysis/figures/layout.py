@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
 
 from analysis.frames import summary
 from analysis.load import Results
 from analysis.wording.names import level_text, name_of, source_name
 
 MAX_LINES = 10
+# Inches that a row of a legend below takes.
+LEGEND_ROW = 0.17
 MAX_PANELS = 8
 # Narrower panels have no room for text at the points.
 MAX_LABELLED_PANELS = 3
@@ -152,14 +158,61 @@ def limits_of(points: pd.DataFrame, columns: list[str]) -> list[tuple[float, flo
 
 
 def legend_below(figure: Figure, ax: Any, title: str | None = None) -> None:
-    """Put the legend of one panel below them all."""
+    """Put the legend of one panel below them all; rows beyond the first make the figure taller."""
     handles, labels = ax.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
     widest = max((len(label) for label in unique), default=1)
     columns = max(1, min(len(unique), int(100 / (widest + 8))))
+    n_rows = math.ceil(len(unique) / columns) + (title is not None)
+    figure.set_figheight(figure.get_figheight() + LEGEND_ROW * max(n_rows - 1, 0))
     figure.legend(
         list(unique.values()), list(unique), loc="outside lower center", ncols=columns, title=title
     )
+
+
+def settle_labels(ax: Axes, texts: Sequence[Annotation]) -> None:
+    """Move labels to where they cover neither each other nor another mark, inside their axes.
+
+    Parameters
+    ----------
+    ax : Axes
+        Of a figure that is otherwise complete: its layout is solved here.
+    texts : sequence of Annotation
+        Labels at offsets in points from their marks.
+    """
+    figure = ax.get_figure(root=True)
+    if figure is None or not texts:
+        return
+    figure.draw_without_rendering()
+    inside = ax.get_window_extent()
+    marks = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in
+             (ax.transData.transform(text.xy) for text in texts)]  # fmt: skip
+    placed: list[Bbox] = []
+    for index, text in enumerate(texts):
+        taken = [*placed, *(mark for n, mark in enumerate(marks) if n != index)]
+        for x, y, across, up in _AROUND:
+            text.set_position((x, y))
+            text.set(ha=across, va=up)
+            box = text.get_window_extent()
+            is_free = not any(box.overlaps(other) for other in taken)
+            if is_free and inside.contains(*box.min) and inside.contains(*box.max):
+                break
+        placed.append(text.get_window_extent())
+
+
+# Offsets in points and how the text lies there: below first, then farther and farther around.
+_AROUND: tuple[tuple[float, float, Any, Any], ...] = tuple(
+    place
+    for far in (6.0, 14.0, 24.0, 36.0)
+    for place in (
+        (0.0, -far, "center", "top"),
+        (far, 0.0, "left", "center"),
+        (-far, 0.0, "right", "center"),
+        (0.0, far, "center", "bottom"),
+        (far, -far, "left", "top"),
+        (-far, -far, "right", "top"),
+    )
+)
 
 
 def listed(sources: list[str]) -> str:

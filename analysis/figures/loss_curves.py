@@ -103,9 +103,14 @@ def plot_loss_curves(
         Passed to `Axes.plot`.
     """
     ax = ax or plt.gca()
+    known = frame[frame["quantity"] == quantity]
+    positive = known.loc[known["estimate"] > 0, "estimate"]
+    floor = 0.5 * float(positive.min()) if len(positive) else 1e-3
     for cell, color in colors.items():
         line = frame[(frame["cell"] == cell) & (frame["quantity"] == quantity)]
-        ax.fill_between(line["epoch"], line["low"], line["high"], color=color, alpha=0.2, lw=0)
+        # A band down to zero ends at the axis: its logarithm would end nowhere.
+        low = line["low"].clip(lower=floor)
+        ax.fill_between(line["epoch"], low, line["high"], color=color, alpha=0.2, lw=0)
         ax.plot(
             line["epoch"],
             line["estimate"],

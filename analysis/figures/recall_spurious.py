@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Annotation
 
 from analysis.figures import theme
 from analysis.figures.layout import (
@@ -21,6 +22,7 @@ from analysis.figures.layout import (
     legend_below,
     listed,
     new_figure,
+    settle_labels,
 )
 from analysis.frames import summary
 from analysis.load import Results
@@ -51,6 +53,8 @@ def draw_recall_spurious(results: Results) -> Drawn:
         ax.label_outer()
     if len(shown) > 1:
         legend_below(figure, axes[0])
+    for ax in axes:
+        settle_labels(ax, [text for text in ax.texts if isinstance(text, Annotation)])
     return Drawn(
         figure,
         frame,
@@ -107,7 +111,8 @@ def plot_recall_spurious(
         rows = frame[frame["cell"] == cell]
         height = rows["mode_recall"].to_numpy(float) + shift.uniform(-0.008, 0.008, len(rows))
         style: dict[str, Any] = {"s": 16, "alpha": 0.75, "lw": 0.3, "edgecolor": "white"}
-        style |= {"rasterized": True} | kwargs
+        # Marks at the edge are whole.
+        style |= {"rasterized": True, "clip_on": False, "zorder": 3} | kwargs
         ax.scatter(
             rows["spurious_mass"],
             height,
@@ -131,10 +136,11 @@ def plot_recall_spurious(
 def _mark_nulls(ax: Axes, nulls: pd.DataFrame) -> None:
     for row in nulls.to_dict("records"):
         place = (row["spurious_mass"], row["mode_recall"])
-        ax.plot(*place, "*", ms=11, color="black", mec="white", mew=0.6, zorder=5)
+        style: dict[str, Any] = {"ms": 11, "color": "black", "mec": "white", "mew": 0.6}
+        ax.plot(*place, "*", zorder=5, clip_on=False, **style)
         name = textwrap.fill(NULL_NAMES.get(row["null"], row["null"]), 20)
-        style: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "top"}
-        text = ax.annotate(name, place, size=7, xytext=(0, -6), zorder=6, **style)
+        where: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "top"}
+        text = ax.annotate(name, place, size=7, xytext=(0, -6), zorder=6, **where)
         text.set_path_effects([withStroke(linewidth=2, foreground="white")])
 
 

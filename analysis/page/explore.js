@@ -87,10 +87,11 @@ class Explorer {
       .map(([quantity, source, protocol, name, estimate, low, high, hover]) => {
         const cell = cells.get(name);
         const what = source ? this.data.sources[source] + ", " + protocol : "";
-        const group = choice.colour === "source" ? what : level(cell, choice.colour);
+        const own = choice.colour === "source" ? "" : level(cell, choice.colour);
+        const group = choice.colour === "source" ? what : this.data.factors[Number(choice.colour)].short + " = " + own;
         return { source, protocol, name, estimate, low, high, hover, what,
           key: quantity + "|" + source + "|" + protocol, group: choice.colour !== "source" && this.several ? group + ", " + what : group,
-          x: level(cell, choice.x), facet: level(cell, choice.facet) };
+          x: level(cell, choice.x), colour: own, facet: level(cell, choice.facet) };
       });
   }
 
@@ -116,8 +117,8 @@ class Explorer {
     const rows = this.rows(choice);
     const xs = this.order(choice.x, rows, "x");
     const facets = this.order(choice.facet, rows, "facet");
-    const groups = [...new Set(rows.map((row) => row.group))];
-    if (choice.colour !== "source" && !this.several) groups.splice(0, groups.length, ...this.order(choice.colour, rows, "group"));
+    const ranks = this.order(choice.colour, rows, "colour");
+    const groups = [...new Set([...rows].sort((a, b) => ranks.indexOf(a.colour) - ranks.indexOf(b.colour)).map((row) => row.group))];
     const traces = [];
     facets.forEach((facet, panel) => groups.forEach((group, index) => {
       const own = rows.filter((row) => row.facet === facet && row.group === group);
@@ -153,6 +154,13 @@ class Explorer {
       customdata: names, marker: { color, size: 5, opacity: 0.45 } }];
   }
 
+  // Of many levels some are named, and none has a line.
+  ticks(xs, panels) {
+    const every = Math.ceil(xs.length / Math.max(2, Math.floor(16 / panels)));
+    const kept = xs.map((_, index) => index).filter((index) => index % every === 0);
+    return { tickvals: kept, ticktext: kept.map((index) => xs[index]), showgrid: xs.length <= 16 };
+  }
+
   layout(choice, xs, facets, groups) {
     const title = this.data.quantities.find((one) => one.name === choice.quantity).title;
     const xTitle = choice.x === "cell" ? "" : this.data.factors[Number(choice.x)].title;
@@ -164,7 +172,7 @@ class Explorer {
       hoverlabel: { bgcolor: ink("panel"), font: { color: ink("ink") }, align: "left" } };
     facets.forEach((facet, panel) => {
       made["xaxis" + (panel ? panel + 1 : "")] = { ...axisStyle(), title: { text: panel === Math.floor((facets.length - 1) / 2) ? xTitle : "" },
-        tickvals: xs.map((_, index) => index), ticktext: xs, range: [-0.5, xs.length - 0.5], zeroline: false,
+        ...this.ticks(xs, facets.length), range: [-0.5, xs.length - 0.5], zeroline: false,
         domain: [panel * (width + gap), panel * (width + gap) + width], anchor: "y", automargin: true };
       if (facetTitle) made.annotations.push({ text: facetTitle + " = " + facet, showarrow: false, xref: "paper", yref: "paper",
         x: panel * (width + gap) + width / 2, y: 1.05, xanchor: "center" });

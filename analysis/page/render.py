@@ -37,6 +37,7 @@ from study.results import CERTIFICATE, open_folder
 _HERE = Path(__file__).parent
 # Nobody reads more rows without the script that sorts and filters them, which can unpack them too.
 PLAIN_ROWS = 400
+SECTIONS = ("endpoints", "robustness", "theory", "search")
 
 
 def first_sentence(text: str) -> tuple[str, str]:
@@ -183,7 +184,7 @@ def sweep_entry(
         ill_controls=named_rows(ill_controls(results)),
         answer=answer.sentences(results),
         denominators=captions.denominators(results),
-        figures=[entry for entry in figures if not entry.reason],
+        figures=sorted((entry for entry in figures if not entry.reason), key=_page_order),
         tables=[entry for entry in tables if not entry.reason],
         left_out=[*(f for f in figures if f.reason), *(t for t in tables if t.reason)],
         cells=cells,
@@ -191,6 +192,11 @@ def sweep_entry(
         sweep_text=sweep.to_json(indent=1),
         running=_running(results),
     )
+
+
+def _page_order(figure: FigureEntry) -> tuple[int, bool]:
+    """Order figures as the page has them, the primary endpoints first, so that numbers rise."""
+    return SECTIONS.index(figure.section), figure.name != "endpoints"
 
 
 def _running(results: Results) -> str:
