@@ -168,5 +168,5 @@ def test_sentences_claim_what_the_design_carries(
 
 def test_flat_runs() -> None:
     equal = {(2, 3), (3, 4), (2, 4), (4, 8)}
-    assert evidence._runs([1, 2, 3, 4, 8], equal) == [[1], [2, 3, 4], [8]]
+    assert evidence.runs_of_equal([1, 2, 3, 4, 8], equal) == [[1], [2, 3, 4], [8]]
     assert np.isclose(equivalence.margin_of("k_samples_calibrated"), 1)

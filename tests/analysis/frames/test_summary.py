@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,7 @@ def test_cells_show_every_planned_trial(results: Results) -> None:
 
 def test_trials_not_yet_run_are_missing(build: Callable[..., Path], tmp_path: Path) -> None:
     results = load_results(build(tmp_path / "part", seeds=(2, 2)))
-    few = Results(**{n: getattr(results, n) for n in Results.__slots__}
-                  | {"trials": results.trials.iloc[:3]})  # fmt: skip
+    few = replace(results, trials=results.trials.iloc[:3])
     assert summary.cells(few)["n_missing"].tolist() == [1]
 
 
@@ -160,8 +160,7 @@ def test_bic_curves_take_the_last_checkpoint(results: Results) -> None:
     early = results.counts[results.counts["owner_id"] == trial["trial_id"].iloc[0]].assign(
         epoch=10
     )
-    both = Results(**{n: getattr(results, n) for n in Results.__slots__}
-                   | {"counts": pd.concat([early, results.counts])})  # fmt: skip
+    both = replace(results, counts=pd.concat([early, results.counts]))
     assert len(summary.bic_curves(both, trial)) == len(summary.bic_curves(results, trial))
 
 

@@ -102,6 +102,8 @@ def test_a_process_that_hangs_ends_with_its_traces() -> None:
         "import time; from study.execution.trainable import _watchdog\n"
         "with _watchdog(0.5): time.sleep(60)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=250
+    )
     assert done.returncode == 1
     assert study.execution.trainable.HUNG_MARK in done.stderr
