@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.display.console import guard_output, make_console, say, say_error
+from study.display.console import CommandParser, guard_output, make_console, say, say_error
 from study.execution.exit_status import ExitStatus
 from study.plugins import PluginError, add_option, load_plugins
 from study.sweep import say_missing
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m study.measure",
         description="Count the modes of points and, given a truth or a reference, say how close "
         "they are to it, beside generators that learn nothing or everything.",
