@@ -14,7 +14,9 @@ ROOT = Path(__file__).parents[2]
         ("analysis.md", 9),
         ("search.md", 12),
         # It runs a sweep.
-        pytest.param("python.md", 12, marks=[pytest.mark.slow, pytest.mark.ray]),
+        pytest.param(
+            "python.md", 12, marks=[pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(600)]
+        ),
     ],
 )
 def test_examples_of_the_page(
