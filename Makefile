@@ -7,7 +7,7 @@ TOGETHER := --numprocesses auto --maxprocesses 4 --dist worksteal
 # Clusters and trained networks are shared by the tests of one file.
 FILES_TOGETHER := --numprocesses auto --maxprocesses 2 --dist loadfile
 
-.PHONY: quickstart test test-all test-faults lint type claims docs bench
+.PHONY: quickstart test test-all test-faults lint type claims docs bench audit
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -45,6 +45,9 @@ claims: $(VENV)/.installed  ## are README.md, docs/findings.md and results/READM
 
 docs: $(VENV)/.installed  ## the documentation as a site, in site/; fails at a dead link
 	$(RUN) -m mkdocs build --strict
+
+audit: $(VENV)/.installed  ## sanity checks of every metric, about two hours; writes docs/metrics.md
+	$(RUN) -m benchmarks.audit
 
 bench: $(VENV)/.installed  ## every benchmark, about an hour; adds to benchmarks/history.csv
 	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
