@@ -87,7 +87,7 @@ class Registry(Mapping[str, Any]):
     kind : str
         What they are, for people.
     builtin : mapping of str to str
-        The module and attribute of each, such as "study.training.em:EM".
+        The module and attribute of each, such as "study.training.kinds.em:EM".
     needs : tuple of str
         Attributes that a plug-in's object must have.
     """
@@ -193,7 +193,18 @@ _CACHES: list[Callable[[], None]] = []
 # A kind of model (`study.training.generators.Generator`).
 GENERATORS = Registry(
     "generator",
-    {"vae": "study.training.generators:VAE", "em": "study.training.em:EM"},
+    {
+        "vae": "study.training.generators:VAE",
+        "em": "study.training.kinds.em:EM",
+        "truth": "study.training.kinds.truth:TRUTH",
+        "gaussian": "study.training.kinds.gaussian:GAUSSIAN",
+        "ppca": "study.training.kinds.ppca:PPCA",
+        "kde": "study.training.kinds.kde:KDE",
+        "exact_score": "study.training.kinds.exact_score:EXACT_SCORE",
+        "diffusion": "study.training.kinds.diffusion:DIFFUSION",
+        "flow_matching": "study.training.kinds.flow_matching:FLOW_MATCHING",
+        "gan": "study.training.kinds.gan:GAN",
+    },
     needs=("fit", "sample", "reads"),
 )
 # A family of true mixtures (`study.data.families.MixtureFamily`).

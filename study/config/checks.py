@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from study.config.catalogue import idle_fields
+from study.config.catalogue import idle_fields, options_of
 from study.config.cells import Cell
 from study.config.sections import (
     GIVEN_FIELDS,
@@ -23,7 +23,7 @@ from study.config.sections import (
     TrainingConfig,
 )
 from study.config.yaml_source import show
-from study.plugins import PROTOCOLS
+from study.plugins import GENERATORS, MIXTURES, PROTOCOLS
 
 ORIGINAL_N_SAMPLES = 10_000
 WEIGHTS_TOLERANCE = 1e-6
@@ -76,6 +76,7 @@ def cell_problem(cell: Cell, values: Mapping[str, Any], replicates: Replicates) 
         or _replay_problem(cell.mixture, replicates)
         or training_problem(cell.training)
         or detection_problem(cell.detection)
+        or options_problem(cell)
         or _count_problem(cell, values)
         or _search_seed_problem(cell.detection, replicates)
     )
@@ -94,6 +95,17 @@ def idle_problem(cell: Cell, values: Mapping[str, Any]) -> Problem:
             if section not in ("mixture", "model"):
                 of = f"model.kind: {kind} and mixture.kind: {family}"
             return name, f"has no effect on {of}; remove it"
+    return None
+
+
+def options_problem(cell: Cell) -> Problem:
+    """Find a combination that the options of a generator or mixture family refuse."""
+    for registry, config in ((GENERATORS, cell.model), (MIXTURES, cell.mixture)):
+        try:
+            options_of(registry[config.kind], config.options)
+        except ValueError as error:
+            field, _, message = str(error).partition(": ")
+            return f"{config.kind}.{field}", message
     return None
 
 

@@ -155,8 +155,8 @@ class ModelConfig:
     Parameters
     ----------
     kind : str
-        "vae": the variational autoencoder, with the fields below. "em": a Gaussian mixture, fitted
-        by EM. A kind's own options are fields of a section of its name.
+        "vae": the variational autoencoder, with the fields below. docs/generators.md has the
+        others. A kind's own options are fields of a section of its name.
     latent_dim : int
         q, the number of latent coordinates.
     hidden : tuple of int

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from study.config import TrainingConfig
+    from study.data.data_set import DataSet
     from study.data.seeds import Purpose
 
     State = Mapping[str, np.ndarray]
@@ -56,14 +57,19 @@ class Generator:
     ----------
     Options : type or None
         A frozen dataclass, keyword-only, with bounds as annotations and a default for each field:
-        the kind's own settings, which a sweep can vary.
+        the kind's own settings, which a sweep can vary. One that refuses a combination raises
+        ValueError("FIELD: why"), which is shown with the place in the sweep file.
     reads : tuple of str
         Fields of `training.` that it uses, such as ("epochs", "batch_size"); the others have no
         effect on it, and their columns are null.
+    knows_truth : bool
+        Whether `fit` is given the true mixture, as the keyword `truth`. What it makes of that is
+        a reference for other generators, and no competitor of theirs.
     """
 
     Options: ClassVar[type | None] = None
     reads: ClassVar[tuple[str, ...]] = ()
+    knows_truth: ClassVar[bool] = False
 
     def fit(
         self, points: np.ndarray, seeds: Seeds, options: Any, training: TrainingConfig
@@ -110,8 +116,29 @@ class Generator:
         return 10_000
 
     def gflop(self, options: Any, training: TrainingConfig, dim: int, n_samples: int) -> float:
-        """Estimate the cost of `fit` in GFLOP of matrix products, for when a sweep will end."""
+        """Estimate the GFLOP of `fit`, for when a sweep will end.
+
+        A kind whose samples or densities cost more than its `fit` counts them, too.
+        """
         return 10.0
+
+
+def fit_generator(
+    generator: Generator, data: DataSet, seeds: Seeds, options: Any, training: TrainingConfig
+) -> Any:
+    """Call a generator's `fit`: a state, or an iterator of losses that returns one.
+
+    Parameters
+    ----------
+    generator : Generator
+    data : DataSet
+    seeds : Seeds
+    options : object
+        Of the generator's own kind.
+    training : TrainingConfig
+    """
+    known = {"truth": data.truth} if generator.knows_truth else {}
+    return generator.fit(data.training.copy(), seeds, options, training, **known)
 
 
 class _VAE(Generator):

@@ -70,10 +70,9 @@ def fit_events(trial: Trial) -> Generator[Report, None, KindTraining]:
         `fit` returns something else than arrays by name.
     """
     data = draw_data_set(trial.mixture, trial.data_seed, trial.detection.n_samples)
-    points = data.training.copy()
     limit_min = trial.training.timeout_min
     deadline = time.monotonic() + 60 * (limit_min or np.inf)
-    found = train_kind(trial, points)
+    found = train_kind(trial, data)
     losses: list[float] = []
     if isinstance(found, Iterator):
         while True:

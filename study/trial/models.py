@@ -13,6 +13,7 @@ import numpy as np
 
 from study.config import Source
 from study.config.catalogue import options_of
+from study.data.data_set import DataSet
 from study.data.seeds import numpy_generator
 from study.endpoints.likelihood import log_density
 from study.endpoints.scores import Row, score_bounds
@@ -188,17 +189,18 @@ class KindModel:
         return {}
 
 
-def train_kind(trial: Trial, points: FloatArray) -> Any:
+def train_kind(trial: Trial, data: DataSet) -> Any:
     """Call a kind's `fit`: a state, or an iterator of losses that returns one.
 
     Parameters
     ----------
     trial : Trial
-    points : ndarray of shape (n_samples, n_features)
+    data : DataSet
+        The trial's own.
     """
-    from study.training.generators import Seeds
+    from study.training.generators import Seeds, fit_generator
 
     generator = GENERATORS[trial.model.kind]
     options = options_of(generator, trial.model.options)
     seeds = Seeds(data=trial.data_seed, init=trial.init_seed)
-    return generator.fit(points, seeds, options, trial.training)
+    return fit_generator(generator, data, seeds, options, trial.training)

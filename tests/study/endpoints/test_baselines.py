@@ -9,8 +9,9 @@ from sklearn.neighbors import KernelDensity
 
 from study.config import DetectionConfig, MixtureConfig
 from study.data.data_set import DataSet, draw_data_set
-from study.endpoints.baselines import fit_nulls, ppca_covariance, score_nulls
+from study.endpoints.baselines import fit_nulls, score_nulls
 from study.results.tables import SCHEMAS, to_table
+from study.training.kinds.ppca import ppca_covariance
 
 MIXTURE = MixtureConfig(n_components=4, n_samples=2000)
 
