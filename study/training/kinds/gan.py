@@ -148,7 +148,7 @@ def _make_generator(sizes: list[int], rng: np.random.Generator) -> nn.Sequential
     parts: list[nn.Module] = []
     for n_in, n_out in pairwise(sizes[:-1]):
         parts += [make_layer(n_in, n_out, rng), nn.BatchNorm1d(n_out), nn.ReLU()]
-    return nn.Sequential(*parts, make_layer(*sizes[-2:], rng))
+    return nn.Sequential(*parts, make_layer(sizes[-2], sizes[-1], rng))
 
 
 def _make_critic(options: GANOptions, dim: int, rng: np.random.Generator) -> nn.Sequential:
@@ -175,7 +175,7 @@ def _loss(critic: nn.Module, real: torch.Tensor, fake: torch.Tensor) -> torch.Te
 
 def _descend(adam: torch.optim.Optimizer, loss: torch.Tensor) -> None:
     adam.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     adam.step()
 
 

@@ -40,7 +40,7 @@ def data() -> DataSet:
 
 def fit(kind: str, data: DataSet, *, init: int = 0, epochs: int = 2, **given: Any) -> Any:
     options = options_of(GENERATORS[kind], tuple(given.items()))
-    training = TrainingConfig(epochs=epochs, batch_size=64, standardize=True)
+    training = TrainingConfig(epochs=epochs, batch_size=64, learning_rate=3e-3, standardize=True)
     found = fit_generator(GENERATORS[kind], data, Seeds(data=0, init=init), options, training)
     losses = []
     while isinstance(found, Iterator):
@@ -79,12 +79,12 @@ def test_numbers_follow_from_the_seeds_alone(kind: str, data: DataSet) -> None:
     [("diffusion", {"steps": 50}), ("flow_matching", {"steps": 10}), ("gan", {"packing": 2})],
 )
 def test_it_learns(kind: str, options: dict[str, Any], data: DataSet) -> None:
-    _, state = fit(kind, data, epochs=120, hidden=(64, 64), **options)
+    _, state = fit(kind, data, epochs=100, hidden=(64, 64), **options)
     samples = GENERATORS[kind].sample(state, 1000, np.random.default_rng(0))
-    near = data.truth.mahalanobis_sq(samples) < 16
+    near = data.truth.mahalanobis_sq(samples) < 9
     shares = near.mean(axis=0)
-    # The truth has 0.4998 in each; one Gaussian 0.02.
-    assert np.all(shares > (0.1 if kind == "gan" else 0.3)), shares
+    # The truth has 0.49 in each, one Gaussian 0.16.
+    assert np.all(shares > 0.3), shares
 
 
 def test_batch_norm_is_folded_into_the_layers() -> None:
