@@ -204,6 +204,7 @@ GENERATORS = Registry(
         "diffusion": "study.training.kinds.diffusion:DIFFUSION",
         "flow_matching": "study.training.kinds.flow_matching:FLOW_MATCHING",
         "gan": "study.training.kinds.gan:GAN",
+        "flow": "study.training.kinds.flow:FLOW",
     },
     needs=("fit", "sample", "reads"),
 )

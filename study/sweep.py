@@ -20,6 +20,7 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +30,11 @@ from study.execution.ray_environment import SessionError, check_dashboard, known
 from study.execution.run_options import RunOptions
 from study.execution.stopping import Stop, stop_on_signals
 from study.planning.shard import Shard
-from study.plugins import PluginError, add_option, load_plugins, require
+from study.plugins import GENERATORS, PluginError, add_option, load_plugins, require
 
 if TYPE_CHECKING:
     from analysis.opened import SweepResults
+    from study.config import Sweep
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -172,6 +174,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             except SweepError:
                 require_recorded_plugins(options.file, options.results)
                 raise
+            if not options.dry_run:
+                require_packages(sweep)
             if options.storage and sweep.search is None:
                 raise SweepError("--storage: only an adaptive sweep (search:) has a copy there")
             if options.smoke:
@@ -254,6 +258,8 @@ def run_sweep(
     given = RunOptions(results=str(results), quiet=quiet, **options)
     load_plugins(plugins)
     loaded = load_sweep(sweep, overrides=tuple(overrides))
+    if not given.dry_run:
+        require_packages(loaded)
     with stop_on_signals() as stop:
         given = replace(given, address=known_address(given.address))
         (run if loaded.search is None else run_search)(loaded, given, stop)
@@ -284,6 +290,28 @@ def say_missing(error: ModuleNotFoundError) -> int:
         "'.[sweep]'), or name another Python (submit: --python, --pip)"
     )
     return ExitStatus.USAGE
+
+
+def require_packages(sweep: Sweep) -> None:
+    """Refuse a sweep whose generators need packages that are not installed here.
+
+    Raises
+    ------
+    SweepError
+        Naming the first one.
+    """
+    from study.config import SweepError
+    from study.config.resolved import values_of
+
+    for kind in sorted(values_of(sweep, "model.kind")):
+        generator = GENERATORS[kind]
+        for package in generator.packages:
+            if find_spec(package) is None:
+                name = f".[{generator.extra}]" if generator.extra else package
+                raise SweepError(
+                    f"model.kind: {kind} needs {package}, which is not installed in "
+                    f"{sys.executable}; pip install -c constraints.txt '{name}'"
+                )
 
 
 def require_recorded_plugins(file: Path, results: str) -> None:

@@ -65,11 +65,16 @@ class Generator:
     knows_truth : bool
         Whether `fit` is given the true mixture, as the keyword `truth`. What it makes of that is
         a reference for other generators, and no competitor of theirs.
+    packages, extra : tuple of str, str
+        Packages that it imports besides those of the extra `sweep`, and the extra of this project
+        that brings them, if one does.
     """
 
     Options: ClassVar[type | None] = None
     reads: ClassVar[tuple[str, ...]] = ()
     knows_truth: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ()
+    extra: ClassVar[str] = ""
 
     def fit(
         self, points: np.ndarray, seeds: Seeds, options: Any, training: TrainingConfig
