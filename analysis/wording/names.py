@@ -42,6 +42,8 @@ COLUMN_NAMES = {
     "detection_n_samples": "points counted n",
     "noise_variance": "noise variance of samples",
     "noise_rule": "noise of samples",
+    "sampler": "sampler of latents",
+    "sampler_components": "components of the sampler",
 }
 SHORT_NAMES = {
     "latent_dim": "q",

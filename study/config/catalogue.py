@@ -22,7 +22,12 @@ from study.plugins import GENERATORS, MIXTURES, until_plugins_change
 # Fields that every generator and every mixture family has.
 _COMMON_FIELDS = ("model.kind", "mixture.kind", "mixture.n_samples", "training.timeout_min")
 # Fields of the detection that only the autoencoder has a use for.
-_OF_NETWORKS = ("detection.noise_variance", "detection.at_checkpoints")
+_OF_NETWORKS = (
+    "detection.noise_variance",
+    "detection.sampler",
+    "detection.sampler_components",
+    "detection.at_checkpoints",
+)
 
 
 @until_plugins_change

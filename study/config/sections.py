@@ -84,6 +84,10 @@ def _noise_rule(detection: DetectionConfig) -> str:
     return "implied" if detection.noise_variance == "implied" else "given"
 
 
+def _sampler_components(detection: DetectionConfig) -> int | None:
+    return None if detection.sampler == "prior" else detection.sampler_components
+
+
 def _families(detection: DetectionConfig) -> str:
     return " ".join(name for name in get_args(Family) if name in detection.families)
 
@@ -233,6 +237,12 @@ class DetectionConfig:
         Variance of the decoder's noise in what is sampled and in the density that is scored, in
         the units of the training. "implied": the model's own, kl_weight / 2 or the learned one.
         Another value measures the same network with other noise; it trains nothing.
+    sampler : "prior" or "gmm_expost"
+        Where the latents of samples and means come from. "prior": the standard normal.
+        "gmm_expost": a Gaussian mixture, fitted to latents of the training points after training.
+        It measures the same network and trains nothing; the density of its samples is not known.
+    sampler_components : int
+        Components of that mixture.
     k_min, k_max : int
         Range of the calibrated protocol; a count that reaches the cap k_max is flagged.
     families : tuple of str
@@ -259,6 +269,12 @@ class DetectionConfig:
         Column("noise_variance", "float", of_cell=_noise_variance),
         Column("noise_rule", "str", _noise_rule),
     ] = "implied"
+    sampler: Annotated[Literal["prior", "gmm_expost"], Column("sampler")] = "prior"
+    sampler_components: Annotated[
+        int,
+        Interval(ge=1, le=1000),
+        Column("sampler_components", "int", _sampler_components),
+    ] = 10
     k_min: Annotated[Components, Column("k_min")] = 1
     k_max: Annotated[Components, Column("k_max")] = 40
     families: Annotated[tuple[Family, ...], Len(1, 4), Column("families", "str", _families)] = (

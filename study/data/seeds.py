@@ -13,6 +13,7 @@ The seeds that name a stream, by purpose:
 - ``null``: (data_seed, which null model);
 - ``fit``: (data_seed, init_seed), and ``draw``: (data_seed, init_seed, sample_seed, which point
   set), of generators other than the autoencoder;
+- ``sampler``: (data_seed, init_seed, sample_seed), of latents that no prior gives;
 - ``endpoint``: (data_seed, init_seed, sample_seed), of endpoints that plug-ins compute.
 """
 
@@ -41,6 +42,7 @@ Purpose = Literal[
     "fit",
     "draw",
     "endpoint",
+    "sampler",
 ]
 
 # The position of a purpose is part of its streams: append new ones, never reorder.

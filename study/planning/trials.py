@@ -273,12 +273,20 @@ def _plain_noise(trial: Trial) -> DetectionConfig:
 
 @lru_cache(maxsize=100_000)
 def _detection_json(detection: DetectionConfig) -> str:
-    return _canonical(_in_order(detection))
+    unused = ("sampler_components",) if detection.sampler == "prior" else ()
+    return _canonical(_in_order(detection), skip=unused)
 
 
 @lru_cache(maxsize=100_000)
 def _control_json(detection: DetectionConfig) -> str:
-    of_samples = ("sources", "at_checkpoints", "noise_variance", "gap_restarts")
+    of_samples = (
+        "sources",
+        "at_checkpoints",
+        "noise_variance",
+        "gap_restarts",
+        "sampler",
+        "sampler_components",
+    )
     return _canonical(_in_order(detection), skip=of_samples)
 
 

@@ -43,12 +43,69 @@ def draw_means(
     -------
     ndarray of shape (n_samples, n_features)
     """
-    model, member = fitted.select(index), fitted.members[index]
+    member = fitted.members[index]
     generator = torch_generator("prior", member.data_seed, member.init_seed, sample_seed)
-    latents = torch.randn(1, n_samples, model.vae.model.latent_dim, generator=generator)
+    latents = torch.randn(1, n_samples, fitted.vae.model.latent_dim, generator=generator)
+    return _decode(fitted.select(index), latents)
+
+
+def _decode(model: FittedVAE, latents: torch.Tensor) -> Float64[np.ndarray, "samples features"]:
     latents = latents.to(model.vae.device)
-    parts = [model.vae.decode(latents[:, rows]) for rows in _chunks(n_samples, CHUNK_ROWS)]
+    parts = [model.vae.decode(latents[:, rows]) for rows in _chunks(latents.shape[1], CHUNK_ROWS)]
     return model.to_data(torch.cat(parts, dim=1))[0]
+
+
+def draw_expost_means(
+    fitted: FittedVAE,
+    index: int,
+    points: Float64[np.ndarray, "points features"],
+    *,
+    n_components: int,
+    n_samples: int,
+    sample_seed: int,
+) -> Float64[np.ndarray, "samples features"]:
+    """Draw from a mixture fitted to latents of points, instead of from the prior, and decode.
+
+    Each point gives one latent, drawn from its posterior: together they are a draw of the
+    aggregate posterior, which the prior was to be.
+
+    Parameters
+    ----------
+    fitted : FittedVAE
+    index : int
+        Which model of the stack.
+    points : ndarray of shape (n_points, n_features)
+        Those of the training.
+    n_components : int
+        Gaussians with full covariances.
+    n_samples : int
+    sample_seed : int
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features)
+
+    References
+    ----------
+    Ghosh et al., "From Variational to Deterministic Autoencoders", ICLR 2020,
+    https://arxiv.org/abs/1903.12436.
+    """
+    from sklearn.mixture import GaussianMixture
+
+    model, member = fitted.select(index), fitted.members[index]
+    rng = numpy_generator("sampler", member.data_seed, member.init_seed, sample_seed)
+    inputs = model.to_network(points[None])
+    pairs = [model.vae.encode(inputs[:, rows]) for rows in _chunks(len(points), CHUNK_ROWS)]
+    mu, log_variance = (
+        torch.cat(part, dim=1)[0].double().cpu().numpy() for part in zip(*pairs, strict=True)
+    )
+    latents = mu + np.exp(log_variance / 2) * rng.standard_normal(mu.shape)
+    mixture = GaussianMixture(n_components, random_state=int(rng.integers(2**31))).fit(latents)
+    labels = rng.choice(n_components, n_samples, p=mixture.weights_ / mixture.weights_.sum())
+    roots = np.linalg.cholesky(mixture.covariances_)
+    noise = rng.standard_normal((n_samples, mu.shape[1]))
+    drawn = mixture.means_[labels] + np.einsum("nij,nj->ni", roots[labels], noise)
+    return _decode(model, torch.from_numpy(drawn.astype(np.float32))[None])
 
 
 def draw_samples(

@@ -13,7 +13,7 @@ import numpy as np
 
 from study.config import Source
 from study.config.catalogue import options_of
-from study.data.data_set import DataSet
+from study.data.data_set import DataSet, draw_data_set
 from study.data.seeds import numpy_generator
 from study.endpoints.likelihood import log_density
 from study.endpoints.scores import Row, score_bounds
@@ -21,6 +21,7 @@ from study.planning.units import Trial
 from study.plugins import GENERATORS
 from study.training.fitted import Member, load_fitted
 from study.training.generate import (
+    draw_expost_means,
     draw_means,
     draw_samples,
     encode_points,
@@ -90,18 +91,35 @@ class VAEModel:
         self._fitted = load_fitted(trial.model, [member], [state])
 
     def generated(self) -> dict[Source, FloatArray]:
-        """Draw decoder means of prior draws, and samples: those means with noise."""
-        n_samples, seed = self._trial.detection.n_samples, self._trial.sample_seed
-        means = draw_means(self._fitted, 0, n_samples=n_samples, sample_seed=seed)
+        """Draw decoder means of drawn latents, and samples: those means with noise."""
+        detection, seed = self._trial.detection, self._trial.sample_seed
+        sizes = {"n_samples": detection.n_samples, "sample_seed": seed}
+        if detection.sampler == "prior":
+            means = draw_means(self._fitted, 0, **sizes)
+        else:
+            means = self._expost_means(**sizes)
         samples = draw_samples(self._fitted, 0, means, sample_seed=seed)
         return {"means": means, "samples": samples}
+
+    def _expost_means(self, **sizes: int) -> FloatArray:
+        trial = self._trial
+        data = draw_data_set(trial.mixture, trial.data_seed, trial.detection.n_samples)
+        n_components = trial.detection.sampler_components
+        return draw_expost_means(
+            self._fitted, 0, data.training, n_components=n_components, **sizes
+        )
 
     def codes(self, points: FloatArray) -> FloatArray:
         """Return the encoder's means."""
         return encode_points(self._fitted, 0, points)
 
-    def density(self, points: FloatArray) -> tuple[FloatArray, Row]:
-        """Estimate the log density, with its error; without draws there is no ESS."""
+    def density(self, points: FloatArray) -> tuple[FloatArray | None, Row]:
+        """Estimate the log density, with its error; without draws there is no ESS.
+
+        It is that of latents of the prior; of others it is not known.
+        """
+        if self._trial.detection.sampler != "prior":
+            return None, {}
         density = log_density(self._fitted, 0, points)
         ess_min = float(density.ess.min())
         error = float(np.sqrt(np.square(density.standard_error).sum()) / len(points))
