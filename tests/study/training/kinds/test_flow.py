@@ -45,6 +45,7 @@ def even_draws(data: DataSet) -> Iterator[np.ndarray]:
         yield MultivariateNormalQMC(mean, np.diag(variance), rng=0).random(2**13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["nsf", "maf"])
 def test_the_forward_kl_of_its_density_is_that_of_a_grid(architecture: str) -> None:
     data = draw_data_set(MIXTURE, 0, 2000)
