@@ -100,6 +100,8 @@ def interval_of(row: Any, *, digits: int = 1) -> str:
 def control_text(results: Results, cell: str) -> str:
     """Say what the same detector counts on true data."""
     frame = summary.coverage_by_cell(results)
+    if frame.empty:
+        return ""
     own = frame[
         (frame["cell"] == cell) & (frame["source"] == "data") & (frame["protocol"] == "calibrated")
     ]

@@ -81,7 +81,9 @@ def explore_frame(results: Results) -> pd.DataFrame:
     if not parts:
         return pd.DataFrame(columns=[*keys, *COLUMNS])
     frame = pd.concat(parts, ignore_index=True)
-    return frame.dropna(subset=["estimate"])[[*keys, *COLUMNS]].reset_index(drop=True)
+    # A sweep without counts has no column that only counts have.
+    known = frame.dropna(subset=["estimate"])
+    return known.reindex(columns=[*keys, *COLUMNS]).reset_index(drop=True)
 
 
 def explored(results: Results) -> Explored:

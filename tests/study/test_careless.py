@@ -62,7 +62,7 @@ def test_the_next_step_can_be_pasted(
     path: str, wanted: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trials = to_table("trials", [{"trial_id": "a", "status": "done"}]).to_pandas()
-    _print_summary(trials, path, n_left=0, by_cell=False)
+    _print_summary(trials, path, n_left=0, by_cell=False, elapsed_s=1.0)
     assert f"Next: python -m {wanted}" in capsys.readouterr().out
 
 
