@@ -82,8 +82,8 @@ def explore_frame(results: Results) -> pd.DataFrame:
         return pd.DataFrame(columns=[*keys, *COLUMNS])
     frame = pd.concat(parts, ignore_index=True)
     # A sweep without counts has no column that only counts have.
-    known = frame.dropna(subset=["estimate"])
-    return known.reindex(columns=[*keys, *COLUMNS]).reset_index(drop=True)
+    estimated = frame.dropna(subset=["estimate"])
+    return estimated.reindex(columns=[*keys, *COLUMNS]).reset_index(drop=True)
 
 
 def explored(results: Results) -> Explored:
