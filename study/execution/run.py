@@ -608,7 +608,8 @@ def _print_summary(
     verdict = verdict_line(trials) if by_cell else ""
     lines = [verdict] if verdict else []
     time_s = format_duration(elapsed_s)
-    lines.append(f"{n_done} trial{'s' * (n_done != 1)} done, {early}{n_bad} failed, {n_left} left in {time_s}.")
+    done = f"{n_done} trial{'s' * (n_done != 1)} done"
+    lines.append(f"{done}, {early}{n_bad} failed, {n_left} left in {time_s}.")
     lines += [f"  {n} x {cause}" for cause, n in failure_causes(trials).items()]
     if n_left:
         lines.append("To continue, run the same command again.")
