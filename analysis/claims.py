@@ -38,7 +38,8 @@ from jinja2.exceptions import SecurityError
 from jinja2.runtime import Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from study.display.console import CommandParser, guard_output, say, say_error
+from study.display.command_parser import CommandParser
+from study.display.console import guard_output, say, say_error
 
 TEXTS = {
     "docs/README.md.j2": "README.md",

@@ -15,7 +15,8 @@ from analysis.comparison.comparison import compare
 from analysis.comparison.page import to_html, to_markdown
 from analysis.comparison.table import TableError
 from analysis.files import write_text
-from study.display.console import CommandParser, guard_output, say, say_error
+from study.display.command_parser import CommandParser
+from study.display.console import guard_output, say, say_error
 from study.results import printable
 
 __all__ = ["TableError", "compare", "main"]

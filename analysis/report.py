@@ -40,7 +40,8 @@ from analysis.page.render import (
 from analysis.tables import tables
 from analysis.tables.tables import TABLES, NotTabulated, tables_of
 from analysis.wording.notes import denominators
-from study.display.console import CommandParser, guard_output, say, say_error
+from study.display.command_parser import CommandParser
+from study.display.console import guard_output, say, say_error
 from study.plugins import PluginError, add_option, load_plugins
 from study.results import ResultsError, printable
 

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from study.display.console import CommandParser, guard_output, say, say_error
+from study.display.command_parser import CommandParser
+from study.display.console import guard_output, say, say_error
 from study.execution.exit_status import ExitStatus
 from study.plugins import PluginError, add_option, load_plugins
 from study.results import ResultsError, printable

@@ -19,7 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.display.console import CommandParser, guard_output, say, say_error
+from study.display.command_parser import CommandParser
+from study.display.console import guard_output, say, say_error
 from study.display.heartbeat import read_state
 from study.display.progress import RunningStack, format_duration
 from study.execution.exit_status import ExitStatus

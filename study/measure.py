@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.display.console import CommandParser, guard_output, make_console, say, say_error
+from study.display.command_parser import CommandParser
+from study.display.console import guard_output, make_console, say, say_error
 from study.execution.exit_status import ExitStatus
 from study.plugins import PluginError, add_option, load_plugins
 from study.sweep import say_missing

@@ -10,7 +10,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from study.display.console import CommandParser, guard_output, say, say_error
+from study.display.command_parser import CommandParser
+from study.display.console import guard_output, say, say_error
 from study.execution.exit_status import ExitStatus
 from study.results import ResultsError, printable
 

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from study.display.console import CommandParser, guard_output, say_error
+from study.display.command_parser import CommandParser
+from study.display.console import guard_output, say_error
 from study.execution.exit_status import ExitStatus
 from study.execution.ray_environment import SessionError, known_address
 from study.execution.run_options import RunOptions

@@ -15,7 +15,8 @@ from typing import Any
 from study.config.catalogue import all_fields, replicate_fields, trial_sections
 from study.config.fields import Field
 from study.config.search_reader import search_fields
-from study.display.console import CommandParser, guard_output, say, say_error
+from study.display.command_parser import CommandParser
+from study.display.console import guard_output, say, say_error
 
 SCHEMA_PATH = Path("sweeps/sweep.schema.json")
 DOCS_PATH = Path("docs/sweeps.md")

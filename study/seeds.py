@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from study.config.fields import did_you_mean
-from study.display.console import CommandParser, guard_output, make_console, say, say_error
+from study.display.command_parser import CommandParser
+from study.display.console import guard_output, make_console, say, say_error
 from study.display.progress import format_duration
 from study.display.text import as_text
 from study.execution.exit_status import ExitStatus

@@ -19,7 +19,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from study.display.console import CommandParser, guard_output, make_console, say, say_error
+from study.display.command_parser import CommandParser
+from study.display.console import guard_output, make_console, say, say_error
 from study.display.progress import format_duration
 from study.display.text import as_text
 from study.display.writers import Writer, read_writers

@@ -24,7 +24,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.display.console import CommandParser, guard_output, say_error
+from study.display.command_parser import CommandParser
+from study.display.console import guard_output, say_error
 from study.execution.exit_status import ExitStatus
 from study.execution.ray_environment import SessionError, check_dashboard, known_address
 from study.execution.run_options import RunOptions

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from study.display.console import CommandParser, guard_output, make_console, say_error
+from study.display.command_parser import CommandParser
+from study.display.console import guard_output, make_console, say_error
 from study.display.text import as_text
 from study.exchange.crate import require_whole
 from study.execution.exit_status import ExitStatus

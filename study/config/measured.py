@@ -48,6 +48,8 @@ def why_unmeasured(name: str, cell: Cell) -> str | None:
         return _lacking(cell.detection, ("samples",), ("calibrated",)) or restarts
     if name in _of_control_fit():
         return _lacking(cell.detection, ("data",))
+    if name == "sampler_components" and cell.detection.sampler == "prior":
+        return "detection.sampler is prior, which fits no components"
     if name in _OF_THE_RECIPE:
         given = cell.mixture.means is not None
         return "mixture.means gives the mixture, which has no recipe" if given else None

@@ -8,14 +8,12 @@ Characters that the stream cannot write appear as escapes. Every command begins 
 
 from __future__ import annotations
 
-import argparse
 import atexit
 import contextlib
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from study.results.address import hide_secrets
 from study.results.plain_text import printable
 
 if TYPE_CHECKING:
@@ -96,24 +94,6 @@ def _write(stream: Any, text: str) -> bool:
     except (OSError, ValueError):
         return False
     return True
-
-
-class CommandParser(argparse.ArgumentParser):
-    """argparse's parser, whose messages show no secret of an address that was typed.
-
-    It quotes what it cannot use: an option that does not exist, a number that is none.
-    """
-
-    _words: tuple[str, ...] = ()
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse, remembering the words."""
-        self._words = tuple(sys.argv[1:] if args is None else args)
-        return super().parse_known_args(args, namespace)
-
-    def error(self, message: str) -> NoReturn:
-        """Print the usage and the message, and exit with 2."""
-        super().error(hide_secrets(message, self._words))
 
 
 class SafeStream:

@@ -105,8 +105,10 @@ def test_columns_known_at_rungs_are_those_measured_there() -> None:
     # The stack adds what the training itself says at that epoch.
     row |= {"train_recon": 1.0, "train_kl_nats": 1.0, "active_units": 1}
     known = {name for name in NUMERIC if row.get(name) is not None} - {"count_s", "endpoints_s"}
-    # A forward KL that is integrated, as with one latent coordinate, has no sample size.
-    drawn = {name for name in NUMERIC if is_known_at_rungs(name)} - {"fkl_ess_min"}
+    # A forward KL that is integrated, as with one latent coordinate, has no sample size, and the
+    # prior no components.
+    absent = {"fkl_ess_min", "sampler_components"}
+    drawn = {name for name in NUMERIC if is_known_at_rungs(name)} - absent
     assert known == drawn
 
 
