@@ -183,6 +183,7 @@ def test_stopped_cells_are_shown_and_in_no_statistic(found: dict[str, Results]) 
     assert not set(profile["cell"]) & stopped
 
 
+@pytest.mark.slow
 def test_a_report_is_written(found: dict[str, Results], tmp_path: Path) -> None:
     results = found["optimum"]
     assert main([str(results.path), "--out", str(tmp_path)]) == 0
