@@ -325,10 +325,16 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
 
 def unknown(node: Node, name: str, names: Iterable[str], *, kind: str = "field") -> SweepError:
     """Build the error for a name that does not exist."""
-    hint = did_you_mean(name, names)
-    if not hint and kind == "field" and "." in name:
+    listed = list(names)
+    hint = did_you_mean(name, listed)
+    if kind == "field" and "." in name and not (hint and _has_such_section(name, listed)):
         hint = "; the fields of a plug-in need --plugin FILE.py"
     return node.error(f"{show_name(name)}: no such {kind}{hint}")
+
+
+def _has_such_section(name: str, names: Iterable[str]) -> bool:
+    sections = {other.partition(".")[0] for other in names if "." in other}
+    return bool(difflib.get_close_matches(name.partition(".")[0][:200], sections, n=1))
 
 
 def _whole(value: Any) -> Any:
