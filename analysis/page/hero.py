@@ -28,6 +28,7 @@ def ticks_of(low: float, high: float, n: int = 5) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * m for m in (1, 2, 5, 10) if power * m >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    last = max(last, first + 1)  # ends that differ by rounding alone
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 

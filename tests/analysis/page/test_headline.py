@@ -141,3 +141,9 @@ def test_every_hover_and_row_to_explore_is_a_row_of_the_frame(results: Results) 
     assert list(trace.y) == pytest.approx(shown["estimate"].tolist())
     assert list(trace.customdata) == shown["cell"].tolist()
     assert all(f"{y:.4g}" in text for y, text in zip(trace.y, trace.hovertext, strict=True))
+
+
+def test_ends_that_differ_by_rounding_have_an_axis() -> None:
+    ticks = ticks_of(0.0, 1e-17, n=4)
+    assert len(ticks) >= 2
+    assert ticks[0] < ticks[-1]
