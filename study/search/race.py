@@ -8,12 +8,14 @@ pooled over cells: two replicates say nothing of a variance.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 FloatArray = np.ndarray
+# A seed that no cell has a value of, where nothing is noise, has no effect.
+TINY = 1e-300
 MIN_FREEDOM = 0.5
 SWEEPS = 20  # of the alternating fit of cell and seed effects
 # Bounds of a contender, in standard errors.
@@ -63,15 +65,15 @@ def estimate_cells(values: Sequence[Mapping[Hashable, float | None]]) -> CellEst
     for _ in range(SWEEPS):
         mean = ((filled - effect) * known).sum(1) / np.maximum(n, 1)
         total = ((filled - mean[:, None]) * known).sum(0)
-        effect = total / (per_seed + ratio)
+        effect = total / np.maximum(per_seed + ratio, TINY)
         effect -= effect.mean()
         residual = ((filled - mean[:, None] - effect) * known)[repeated]
         # Replicates less the cells' means, and less the seed effects as far as they are fitted.
-        fitted = float((per_seed / (per_seed + ratio)).sum())
+        fitted = float((per_seed / np.maximum(per_seed + ratio, TINY)).sum())
         freedom = float((n - 1)[repeated].sum()) - max(fitted - 1, 0.0)
         if freedom >= MIN_FREEDOM:
             noise = float((residual**2).sum()) / freedom
-            seed = float(np.mean(effect**2 + noise / (per_seed + ratio)))
+            seed = float(np.mean(effect**2 + noise / np.maximum(per_seed + ratio, TINY)))
             sd, ratio = float(np.sqrt(noise)), noise / seed if seed > 0 else 1.0
     mean = np.where(n > 0, mean, np.nan)
     return CellEstimates(mean=mean, se=sd / np.sqrt(np.maximum(n, 1)), n=n, sd=sd)
@@ -119,7 +121,9 @@ def best_cell(estimates: CellEstimates) -> int | None:
     return None if np.isnan(upper).all() else int(np.nanargmin(upper))
 
 
-def next_contender(estimates: CellEstimates, *, n_max: int) -> int | None:
+def next_contender(
+    estimates: CellEstimates, *, n_max: int, exhausted: Collection[int] = ()
+) -> int | None:
     """Choose the cell whose further replicates can change which cell is the lowest.
 
     Parameters
@@ -127,6 +131,8 @@ def next_contender(estimates: CellEstimates, *, n_max: int) -> int | None:
     estimates : CellEstimates
     n_max : int
         Replicates after which a cell is known well enough.
+    exhausted : collection of int
+        Cells that have no replicates left although some gave no value.
 
     Returns
     -------
@@ -140,6 +146,7 @@ def next_contender(estimates: CellEstimates, *, n_max: int) -> int | None:
     lower = estimates.mean - WIDTH * estimates.se
     limit = estimates.mean[best] + WIDTH * estimates.se[best]
     open_ = (estimates.n < n_max) & (estimates.n > 0) & (lower <= limit)
+    open_[list(exhausted)] = False
     if not open_.any():
         return None
     return int(np.argmin(np.where(open_, estimates.mean, np.inf)))

@@ -249,7 +249,12 @@ class Search:
             return None
         busy = {work.suggestion for work in self.running.values()}
         if len(self.config.objectives) == 1:
-            chosen = next_contender(self.estimates(), n_max=len(self.seeds))
+            # A trial without a value has used its seed, too.
+            exhausted = [
+                i for i, cell in enumerate(self.suggestions)
+                if len(cell.asked) >= len(self.seeds) and i not in busy
+            ]  # fmt: skip
+            chosen = next_contender(self.estimates(), n_max=len(self.seeds), exhausted=exhausted)
             return None if chosen in busy else chosen
         front = pareto_front(self._means())
         counts = {

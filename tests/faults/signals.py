@@ -109,7 +109,7 @@ def stop_at(place: Path, at: float | str, number: int) -> Ending:
                 asked_at = time.monotonic()
                 later = _watch(process, scratch, asked_at)
                 took_s = time.monotonic() - asked_at
-                out, err = process.communicate(timeout=30)
+                out, err = process.communicate(timeout=120)
             finally:
                 # Also where a check above failed: nothing of this run outlives it.
                 process.kill()

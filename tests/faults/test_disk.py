@@ -167,7 +167,8 @@ def test_a_corrupted_ray_folder_is_not_ours_to_trip_over(tmp_path: Path, calm: B
     (dead / "study-owner.json").write_text(note % Process.current().machine)
     try:
         # Nor does it need a home to write to.
-        bench = Bench(tmp_path, env={"HOME": "/proc/nowhere"})
+        kept = str(tmp_path / "compiled")
+        bench = Bench(tmp_path, env={"HOME": "/proc/nowhere", "NUMBA_CACHE_DIR": kept})
         status, out, err = bench.run()
         assert status == 0, out + err
         assert err == ""
